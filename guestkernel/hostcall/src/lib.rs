@@ -1,0 +1,2 @@
+//! Wire types shared by the sentry and the VMM.
+#![no_std]

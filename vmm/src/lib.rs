@@ -1,0 +1,1 @@
+//! The VMM: KVM, guest memory, the hostcall server and the jail.
