@@ -1,0 +1,134 @@
+//! Commands from the runtime to the sentry: what to run, and what to do with it afterwards.
+//!
+//! Encoded with postcard. The VMM passes them through; the sentry trusts their form no more than any other
+//! input (a bad one is refused with an error).
+
+use alloc::{string::String, vec::Vec};
+use serde::{Deserialize, Serialize};
+
+use crate::Handle;
+
+/// One resource limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// `RLIMIT_*` number.
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// A process to start in the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Program and arguments; at least one. Bytes, as Linux has them.
+    pub args: Vec<Vec<u8>>,
+    /// `NAME=value` strings.
+    pub env: Vec<Vec<u8>>,
+    /// Absolute working directory.
+    pub cwd: Vec<u8>,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// Capability sets, one bit a capability: effective, permitted, inheritable, bounding, ambient.
+    pub capabilities: [u64; 5],
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
+    /// The process gets a controlling terminal made by the sentry; otherwise the streams are its stdio.
+    pub terminal: bool,
+    /// Stream numbers of descriptors 0, 1, 2 and further preserved ones.
+    pub streams: Vec<u32>,
+}
+
+/// The container's root file system.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootSpec {
+    /// Handle of its directory.
+    pub handle: Handle,
+    /// Refuse changes with `EROFS`.
+    pub readonly: bool,
+}
+
+/// What a mount shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// A host directory or file.
+    Host {
+        /// Its handle.
+        handle: Handle,
+    },
+    /// A file system of the sentry: `proc`, `tmpfs`, `devpts`, `sysfs`, `mqueue`, `cgroup`, …
+    Internal {
+        /// Linux's name of the type.
+        fs: String,
+    },
+}
+
+/// One mount of the bundle, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountSpec {
+    /// Absolute path in the container.
+    pub destination: Vec<u8>,
+    /// What is mounted.
+    pub kind: MountKind,
+    /// Source as `/proc/mounts` shows it.
+    pub source: Vec<u8>,
+    /// `MS_*` flags.
+    pub flags: u64,
+    /// Remaining comma-separated options (`size=64k,mode=755`).
+    pub data: Vec<u8>,
+}
+
+/// A container: its file systems, names and first process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxSpec {
+    /// UTS node name.
+    pub hostname: Vec<u8>,
+    /// UTS domain name.
+    pub domainname: Vec<u8>,
+    /// Root file system.
+    pub root: RootSpec,
+    /// Further mounts.
+    pub mounts: Vec<MountSpec>,
+    /// The first process.
+    pub process: ProcessSpec,
+}
+
+/// What `TakeCommand` delivers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Start the container. Always the first command.
+    Start(alloc::boxed::Box<SandboxSpec>),
+    /// Send a signal to the container's first process, or to every process.
+    Signal {
+        /// Signal number.
+        signal: u32,
+        /// To every process of the container.
+        all: bool,
+    },
+}
+
+/// Encodes a command.
+///
+/// # Errors
+/// When memory runs out.
+pub fn encode_command(command: &Command) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_allocvec(command)
+}
+
+/// Decodes a command.
+///
+/// # Errors
+/// When the bytes are not exactly one command.
+pub fn decode_command(bytes: &[u8]) -> Result<Command, postcard::Error> {
+    let (command, rest) = postcard::take_from_bytes(bytes)?;
+    if rest.is_empty() { Ok(command) } else { Err(postcard::Error::DeserializeBadEncoding) }
+}
