@@ -1,2 +1,12 @@
-//! The sentry: a small Linux-ABI kernel for guest ring 0.
-#![cfg_attr(target_os = "none", no_std)]
+//! The sentry: a small Linux-ABI kernel that runs in guest ring 0.
+//!
+//! The library holds all of Linux's semantics and builds for the host too, where its logic is unit-tested;
+//! `arch` alone touches the hardware and has a host double.
+#![no_std]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, not(target_os = "none")))]
+extern crate std;
+
+pub mod errno;
