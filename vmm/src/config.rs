@@ -1,0 +1,125 @@
+//! What the runtime tells a sandbox process, and what the two say to each other afterwards.
+//!
+//! The runtime starts `ringfence sandbox FD` with everything that the sandbox may touch already open; FD is a
+//! memfd that holds a postcard-encoded [`SandboxConfig`], which names the other inherited descriptors. While
+//! the sandbox lives, the two exchange [`ToSandbox`] and [`FromSandbox`] messages, one a packet, over a
+//! `SOCK_SEQPACKET` pair.
+
+use hostcall::Handle;
+use serde::{Deserialize, Serialize};
+
+/// The argument by which the program knows that it is to be a sandbox.
+pub const SANDBOX_ARGUMENT: &str = "sandbox";
+
+/// Handle of the first entry of [`SandboxConfig::mounts`]; the others follow in order.
+pub const FIRST_MOUNT_HANDLE: Handle = hostcall::ROOT_HANDLE + 1;
+
+/// Longest control message in bytes.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Default length of the file-window region in bytes.
+pub const DEFAULT_WINDOW_LEN: u64 = 8 << 30;
+
+/// A host directory or file that the container may reach, with everything beneath it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostTree {
+    /// Inherited `O_PATH` descriptor.
+    pub fd: i32,
+    /// Refuse changes with `EROFS`, whatever the sentry asks for.
+    pub readonly: bool,
+}
+
+/// Everything that a sandbox process needs to know. Descriptor numbers are those of the sandbox process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxConfig {
+    /// Guest memory in bytes; rounded up to 2 MiB.
+    pub memory: u64,
+    /// vCPUs, 1…[`hostcall::MAX_CPUS`].
+    pub cpus: u32,
+    /// Length of the file-window region in bytes; [`DEFAULT_WINDOW_LEN`] unless there is a reason.
+    pub window_len: u64,
+    /// Log level, 0 off … 5 trace.
+    pub log_level: u32,
+    /// Print every system call to the log.
+    pub strace: bool,
+    /// Print `timing` lines to the log.
+    pub timing: bool,
+    /// The sandbox ends when the runtime's end of the control socket closes (a foreground `run`).
+    pub exit_on_disconnect: bool,
+    /// The control socket.
+    pub control: i32,
+    /// The sandbox log.
+    pub log: i32,
+    /// `/dev/kvm`, opened by the runtime.
+    pub kvm: i32,
+    /// The container's root directory; becomes [`hostcall::ROOT_HANDLE`].
+    pub root: HostTree,
+    /// Further trees; entry `i` becomes handle [`FIRST_MOUNT_HANDLE`]` + i`.
+    pub mounts: Vec<HostTree>,
+    /// Stream `i` is `streams[i]`; the first three are standard input, output and error.
+    pub streams: Vec<i32>,
+    /// The first command, encoded with [`hostcall::encode_command`].
+    pub start: Vec<u8>,
+}
+
+/// From the runtime to the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToSandbox {
+    /// Queue a [`hostcall::Command`] for the sentry.
+    Command(hostcall::Command),
+}
+
+/// From the sandbox to the runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromSandbox {
+    /// The VM is made and jailed; the sentry starts now.
+    Ready,
+    /// The first process ended; wait status as `wait4` encodes it. The last message.
+    Exited {
+        /// The status.
+        wait_status: i32,
+    },
+    /// The sandbox failed; one line that says why. The last message.
+    Failed {
+        /// The reason.
+        message: String,
+    },
+}
+
+/// Exit status of a sandbox process that has sent [`FromSandbox::Exited`].
+pub const STATUS_OK: i32 = 0;
+/// Exit status of a sandbox process that has sent (or tried to send) [`FromSandbox::Failed`].
+pub const STATUS_FAILED: i32 = 125;
+
+/// Encodes a message or a configuration.
+///
+/// # Errors
+/// When it cannot be represented.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_allocvec(value)
+}
+
+/// Decodes a message or a configuration; trailing bytes are an error.
+///
+/// # Errors
+/// When the bytes are not exactly one value.
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, postcard::Error> {
+    match postcard::take_from_bytes(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(postcard::Error::DeserializeBadEncoding),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_round_trip_and_reject_trailing_bytes() {
+        let message = FromSandbox::Exited { wait_status: 256 };
+        let mut bytes = encode(&message).unwrap();
+        assert_eq!(decode::<FromSandbox>(&bytes).unwrap(), message);
+        bytes.push(0);
+        assert!(decode::<FromSandbox>(&bytes).is_err());
+    }
+}
