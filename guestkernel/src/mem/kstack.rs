@@ -1,0 +1,60 @@
+//! Kernel stacks.
+//!
+//! Each lies in its own slot of a region of kernel addresses, with an unmapped page below it: an overflow
+//! faults (and ends in a double fault on its own stack, hence a clear panic) instead of overwriting memory.
+//! Freed stacks keep their mapping and are reused, so no TLB flush is ever needed.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::{PAGE_SIZE, frame};
+use crate::{
+    arch,
+    errno::{Errno, Result},
+    sync::SpinLock,
+};
+
+/// Size of a stack in bytes.
+pub const STACK_SIZE: u64 = 32 * 1024;
+/// Distance of two stacks.
+const SLOT: u64 = 2 * STACK_SIZE;
+
+static POOL: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A kernel stack; goes back to the pool when dropped, which must not be while it is in use.
+#[derive(Debug)]
+pub struct KernelStack {
+    top: u64,
+}
+
+impl KernelStack {
+    /// A stack.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new() -> Result<Self> {
+        let pooled = POOL.lock().pop();
+        if let Some(top) = pooled {
+            return Ok(Self { top });
+        }
+        let base = arch::KERNEL_STACKS + NEXT.fetch_add(1, Ordering::Relaxed) * SLOT + (SLOT - STACK_SIZE);
+        for page in 0..STACK_SIZE / PAGE_SIZE {
+            let frame = frame::alloc().ok_or(Errno::ENOMEM)?;
+            arch::kernel_map(base + page * PAGE_SIZE, frame.into_raw())?;
+        }
+        Ok(Self { top: base + STACK_SIZE })
+    }
+
+    /// Highest address, 16-aligned; the stack grows down from it.
+    #[must_use]
+    pub const fn top(&self) -> u64 {
+        self.top
+    }
+}
+
+impl Drop for KernelStack {
+    fn drop(&mut self) {
+        POOL.lock().push(self.top);
+    }
+}

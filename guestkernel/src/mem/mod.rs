@@ -1,0 +1,28 @@
+//! Physical memory: frames, the kernel heap, kernel stacks.
+//!
+//! * [`frame`]: a buddy allocator over guest RAM with a small cache per vCPU. Memory that was never used is
+//!   kept apart: the host gave it as zeroes and has not backed it yet, so it is neither touched at start nor
+//!   cleared at first use, and used memory is preferred to it.
+//! * [`heap`]: size classes over frames for the kernel's own objects.
+//! * [`kstack`]: kernel stacks with a guard page below each.
+
+pub mod frame;
+#[cfg(target_os = "none")]
+mod heap;
+pub mod kstack;
+mod meta;
+
+/// Page size in bytes.
+pub const PAGE_SIZE: u64 = 4096;
+/// log₂ of [`PAGE_SIZE`].
+pub const PAGE_SHIFT: u32 = 12;
+
+/// Sets memory up for unit tests, once, over the arena of the host's `arch`.
+#[cfg(not(target_os = "none"))]
+pub fn init_for_tests() {
+    static DONE: spin::Once<()> = spin::Once::new();
+    DONE.call_once(|| {
+        let (start, len) = crate::arch::arena();
+        frame::init(&[hostcall::MemoryRegion { start, len }], start);
+    });
+}
