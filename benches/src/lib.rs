@@ -1,1 +1,1 @@
-//! See README.md in this folder.
+//! What the benchmark driver knows that needs no machine to run on.
