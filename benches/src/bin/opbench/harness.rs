@@ -132,18 +132,23 @@ mod tests {
         line.split_whitespace().map(String::from).collect()
     }
 
+    fn settings(line: &str) -> Settings {
+        match parse(&words(line)) {
+            Ok(Options::Measure(settings)) => settings,
+            other => unreachable!("{line} gives {other:?}"),
+        }
+    }
+
     #[test]
     fn a_name_and_a_count() {
-        let Ok(Options::Measure(settings)) = parse(&words("--settle 3 getpid 20")) else {
-            panic!("no settings")
-        };
+        let settings = settings("--settle 3 getpid 20");
         assert_eq!(settings.names, ["getpid"]);
         assert_eq!((settings.runs, settings.settle), (Some(20), 3));
     }
 
     #[test]
     fn all_names_every_row_once() {
-        let Ok(Options::Measure(settings)) = parse(&words("--all")) else { panic!("no settings") };
+        let settings = settings("--all");
         let mut names = settings.names.clone();
         names.sort();
         names.dedup();
@@ -161,14 +166,14 @@ mod tests {
     #[test]
     fn an_error_is_one_json_line() {
         let op = Operation { name: "bad", runs: 1, unit: 1, prepare: |_| Err(io::Error::other("a \"b\"\n")) };
-        let Ok(Options::Measure(settings)) = parse(&words("bad")) else { panic!("no settings") };
+        let settings = settings("bad");
         assert_eq!(measure(&op, &settings), r#"{"op":"bad","error":"a \"b\" "}"#);
     }
 
     #[test]
     fn totals_count_warm_up_and_batches() {
         let op = Operation { name: "nop", runs: 10, unit: 4, prepare: |_| Ok(Box::new(|_| Ok(()))) };
-        let Ok(Options::Measure(settings)) = parse(&words("nop 20")) else { panic!("no settings") };
+        let settings = settings("nop 20");
         let line = measure(&op, &settings);
         assert!(line.contains("\"iters\":80,\"total\":740"), "{line}");
     }
