@@ -9,4 +9,9 @@ extern crate alloc;
 #[cfg(any(test, not(target_os = "none")))]
 extern crate std;
 
+pub mod arch;
 pub mod errno;
+pub mod mem;
+pub mod sync;
+pub mod task;
+pub mod time;

@@ -431,7 +431,7 @@ fn switch_to(here: usize, cpu: &Cpu, next: Arc<Task>) -> bool {
     }
     let target = next.clone();
     *cpu.leaving.lock() = cpu.running.lock().replace(next);
-    arch::context::switch(&me, &target);
+    arch::switch(&me, &target);
     drop(target);
     finish_switch();
     true
@@ -462,6 +462,7 @@ pub fn adopt(task: Arc<Task>) {
     let (here, cpu) = this_cpu();
     task.sched.on_cpu.store(true, Ordering::SeqCst);
     task.sched.cpu.store(here as u32, Ordering::Relaxed);
+    arch::set_current(&task);
     *cpu.running.lock() = Some(task);
     cpu.online.store(true, Ordering::SeqCst);
 }

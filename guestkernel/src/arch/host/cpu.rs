@@ -1,0 +1,23 @@
+//! The one CPU.
+
+use crate::errno::{Errno, Result};
+
+/// Index of the CPU that runs this.
+#[must_use]
+pub fn current_index() -> usize {
+    0
+}
+
+/// CPUs that the sandbox may use.
+#[must_use]
+pub fn count() -> usize {
+    1
+}
+
+/// Starts a CPU.
+///
+/// # Errors
+/// Always `ENODEV`: there is one only.
+pub fn start(_index: usize) -> Result<()> {
+    Err(Errno::ENODEV)
+}
