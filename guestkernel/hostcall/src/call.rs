@@ -100,6 +100,9 @@ hostcalls! {
     /// Gives pages back to the host. `a0` = count of [`IoRange`](crate::IoRange)s in `data`, page aligned.
     /// They read as zero afterwards.
     ReleaseMemory = 6, host: ["fallocate", "madvise"];
+    /// The first process cannot be started. `a0` = errno, `a1` = length; `data` = UTF-8 text that says what
+    /// failed (`exec /bin/foo: no such file or directory`). Does not return.
+    StartFailed = 7, host: ["write", "exit_group"];
 
     /// Reads what stream `a0` has now. `a1` = gpa, `a2` = length. Result: bytes, 0 at end of file, `-EAGAIN`.
     StreamRead = 16, host: ["poll", "read"];
