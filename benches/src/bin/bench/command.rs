@@ -1,0 +1,129 @@
+//! Running a program to its end: without looking at it meanwhile, for that would be measured too, and never for ever.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Kills a process when a time limit passes, unless it is dropped before.
+#[derive(Debug)]
+struct Watchdog {
+    stop: Option<Sender<()>>,
+    thread: Option<thread::JoinHandle<bool>>,
+}
+
+impl Watchdog {
+    fn new(pid: u32, limit: Duration) -> Watchdog {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let late = stopped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
+            if late {
+                kill(pid);
+            }
+            late
+        });
+        Watchdog { stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Ends the watch and says whether the limit had passed.
+    fn finish(mut self) -> bool {
+        drop(self.stop.take());
+        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
+    }
+}
+
+fn kill(pid: u32) {
+    // The process may have ended by itself in the meantime.
+    let _sent = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// Nanoseconds (in count mode, instructions) from start to end.
+    pub(crate) cost: f64,
+    /// What it wrote to standard error.
+    pub(crate) errors: String,
+}
+
+/// Runs a command to its end. Its output goes nowhere, for what outlives the command may hold on to it.
+///
+/// The error says why it failed, in the command's own last words.
+pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Outcome, String> {
+    let log = std::env::temp_dir().join(format!("bench-{}.log", std::process::id()));
+    let errors = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let watchdog = Watchdog::new(child.id(), limit);
+    let status = child.wait().map_err(|error| error.to_string())?;
+    let cost = start.elapsed().as_nanos() as f64;
+    let late = watchdog.finish();
+    let errors = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    if late {
+        return Err(format!("did not end within {} s", limit.as_secs()));
+    }
+    if status.success() { Ok(Outcome { cost, errors }) } else { Err(failure(status, &errors)) }
+}
+
+/// The last line that a failed command wrote, or else its status.
+pub(crate) fn failure(status: ExitStatus, errors: &str) -> String {
+    match errors.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => line.trim().chars().take(300).collect(),
+        None => status.to_string(),
+    }
+}
+
+/// What a program that reports line by line came to.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    /// Why it ended before all lines had come, when it did.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Runs a command and hands each line of its output to `each` until that says that it has enough, the command ends, or
+/// no line comes for `limit`.
+pub(crate) fn converse(
+    command: &mut Command,
+    limit: Duration,
+    mut each: impl FnMut(&str) -> bool,
+) -> io::Result<Conversation> {
+    let log = std::env::temp_dir().join(format!("bench-{}.log", std::process::id()));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(File::create(&log)?);
+    let mut child = command.spawn()?;
+    let lines = lines_of(&mut child);
+    let late = loop {
+        match lines.recv_timeout(limit) {
+            Ok(line) if each(&line) => break false,
+            Ok(_) => {}
+            Err(RecvTimeoutError::Disconnected) => break false,
+            Err(RecvTimeoutError::Timeout) => break true,
+        }
+    };
+    let watchdog = Watchdog::new(child.id(), if late { Duration::ZERO } else { limit });
+    let status = child.wait()?;
+    let killed = watchdog.finish();
+    let errors = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    let trouble = match () {
+        () if late || killed => Some(format!("no result within {} s", limit.as_secs())),
+        () if !status.success() => Some(failure(status, &errors)),
+        () => None,
+    };
+    Ok(Conversation { trouble })
+}
+
+fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    if let Some(output) = child.stdout.take() {
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    lines
+}
