@@ -49,7 +49,8 @@ impl Place {
         }
         fs::copy(&options.opbench, root.join("bench/opbench"))
             .with_context(|| format!("no program {}", options.opbench.display()))?;
-        fs::copy(&busybox, root.join("bench/true-static"))?;
+        fs::copy(options.opbench.with_file_name("bench-true"), root.join("bench/true-static"))
+            .context("no program bench-true beside opbench")?;
         place.add_dynamic_program()?;
         let prepared = Command::new(&options.opbench)
             .arg("--prepare")

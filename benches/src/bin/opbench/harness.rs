@@ -43,8 +43,6 @@ pub(crate) struct Settings {
 pub(crate) enum Options {
     Help,
     List,
-    True,
-    Sleep(u64),
     Prepare(String),
     Measure(Settings),
 }
@@ -59,8 +57,6 @@ pub(crate) fn parse(args: &[String]) -> Result<Options, String> {
         match arg.as_str() {
             "--help" | "-h" => return Ok(Options::Help),
             "--list" => return Ok(Options::List),
-            "--true" => return Ok(Options::True),
-            "--sleep" => return Ok(Options::Sleep(number(value()?)?)),
             "--prepare" => return Ok(Options::Prepare(value()?.clone())),
             "--settle" => settings.settle = number(value()?)?,
             "--root" => settings.root = value()?.clone(),

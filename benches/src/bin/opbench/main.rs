@@ -19,9 +19,7 @@ const USAGE: &str = "\
 usage: opbench [--settle SECONDS] [--root DIR] [--tmp DIR] NAME [ITERATIONS]
        opbench [--settle SECONDS] [--root DIR] [--tmp DIR] --only NAME,NAME… | --all
        opbench --prepare DIR       make the files that the operations read
-       opbench --list              names, one per line
-       opbench --sleep SECONDS     do nothing, then end
-       opbench --true              end at once";
+       opbench --list              names, one per line";
 
 /// C's `main`: the arguments come from the C library's start code.
 #[cfg(not(test))]
@@ -41,7 +39,6 @@ pub extern "C" fn main(_argc: libc::c_int, _argv: *const *const libc::c_char) ->
 /// Does what the command line asks for. Operations that fail are reported in their own line, not here.
 fn run(options: Options) -> Result<(), String> {
     match options {
-        Options::True => Ok(()),
         Options::Help => {
             println!("{USAGE}");
             Ok(())
@@ -50,7 +47,6 @@ fn run(options: Options) -> Result<(), String> {
             ops::OPERATIONS.iter().for_each(|op| println!("{}", op.name));
             Ok(())
         }
-        Options::Sleep(seconds) => sys::sleep(seconds).map_err(|error| format!("sleep: {error}")),
         Options::Prepare(root) => ops::files::prepare(&root).map_err(|error| format!("{root}: {error}")),
         Options::Measure(settings) => measure(&settings),
     }

@@ -45,6 +45,6 @@ pub(crate) static OPERATIONS: [Operation; 31] = [
     Operation { name: "eventfd_epoll",        runs:  1_000, unit: 1, prepare: calls::eventfd_epoll },
     Operation { name: "unix_pingpong",        runs:    100, unit: 1, prepare: peers::unix },
     Operation { name: "tcp_pingpong",         runs:    100, unit: 1, prepare: peers::tcp },
-    Operation { name: "tcp_stream_64k",       runs:     40, unit: 1, prepare: peers::tcp_stream },
+    Operation { name: "tcp_stream_64k",       runs:    100, unit: 1, prepare: peers::tcp_stream },
     Operation { name: "getdents_100",         runs:     20, unit: 1, prepare: files::getdents },
 ];

@@ -220,17 +220,21 @@ impl Drop for Mapping {
 
 // Processes.
 
-/// Forks as a C program does. The child runs `child` and ends with its status.
+/// Forks by the bare call: the C library's own would add its locks and handlers. The child runs `child` and ends with
+/// its status.
 pub(crate) fn fork(child: impl FnOnce() -> i32) -> io::Result<i32> {
-    // SAFETY: this program has no other thread while it forks.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        0 => {
-            let status = child();
-            // SAFETY: ends the process without running exit handlers or flushing what the parent buffered.
-            unsafe { libc::_exit(status) }
-        }
-        pid => Ok(pid),
+    // SAFETY: this program has no other thread while it forks, and the child only makes calls of this module until
+    // it ends or becomes another program.
+    match check(unsafe { syscall(libc::SYS_fork, [0; 6]) })? {
+        0 => exit(child()),
+        pid => Ok(pid as i32),
+    }
+}
+
+/// Ends the process without running exit handlers or flushing what its parent buffered.
+fn exit(status: i32) -> ! {
+    loop {
+        let _does_not_return = call!(SYS_exit_group, status);
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn prepare(root: &str) -> io::Result<()> {
     let folder = format!("{root}/entries");
     fs::create_dir_all(&folder)?;
     for entry in 0..ENTRIES {
-        fs::write(format!("{folder}/entry-{entry:03}"), b"")?;
+        fs::write(format!("{folder}/f{entry}"), b"")?;
     }
     let pattern: Vec<u8> = (0..DATA).map(|byte| (byte / 7) as u8).collect();
     fs::write(format!("{root}/data"), pattern)
