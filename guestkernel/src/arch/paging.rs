@@ -388,7 +388,8 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    const RW: PteFlags = PteFlags::PRESENT.union(PteFlags::WRITE).union(PteFlags::USER).union(PteFlags::FRAME);
+    const RW: PteFlags =
+        PteFlags::PRESENT.union(PteFlags::WRITE).union(PteFlags::USER).union(PteFlags::FRAME);
 
     fn setup() -> PageTable {
         crate::mem::init_for_tests();

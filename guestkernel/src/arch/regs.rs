@@ -43,7 +43,15 @@ impl UserRegs {
     /// The state in which a program starts.
     #[must_use]
     pub fn entry(rip: u64, rsp: u64) -> Self {
-        Self { rip, rsp, cs: USER_CS, ss: USER_SS, eflags: FIXED_FLAGS, orig_rax: u64::MAX, ..Self::default() }
+        Self {
+            rip,
+            rsp,
+            cs: USER_CS,
+            ss: USER_SS,
+            eflags: FIXED_FLAGS,
+            orig_rax: u64::MAX,
+            ..Self::default()
+        }
     }
 
     /// Forces what ring 3 must not choose: selectors, privileged flags. Call after setting registers from

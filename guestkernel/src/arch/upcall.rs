@@ -39,3 +39,10 @@ pub(super) fn timer() {
 
 /// The host's event interrupt.
 pub(super) fn host_event() {}
+
+/// The first CPU is ready.
+#[cfg(target_os = "none")]
+pub(super) fn main() -> ! {
+    log::info!("ringfence sentry {}", env!("CARGO_PKG_VERSION"));
+    super::exit_sandbox(0)
+}

@@ -4,11 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::cell::RefCell;
 
 use super::fpu::FpuState;
-use crate::{
-    arch::UserRegs,
-    errno::Result,
-    sync::SpinLock,
-};
+use crate::{arch::UserRegs, errno::Result, sync::SpinLock};
 
 /// What the machine keeps of a task that does not run.
 #[derive(Debug, Default)]
@@ -80,10 +76,17 @@ impl ThreadContext {
         self.gs_base.store(base, Ordering::Relaxed);
     }
 
-    /// FPU state.
-    #[must_use]
-    pub fn fpu(&self) -> &FpuState {
-        &self.fpu
+    /// Writes the FPU image for a signal frame; gives its length.
+    pub fn save_fpu(&self, out: &mut [u8]) -> usize {
+        self.fpu.to_bytes(out)
+    }
+
+    /// Takes an FPU image from a signal frame.
+    ///
+    /// # Errors
+    /// `EINVAL`; the state is unchanged then.
+    pub fn restore_fpu(&self, image: &[u8]) -> Result<()> {
+        self.fpu.from_bytes(image)
     }
 
     /// The registers with which the task will go on in ring 3.

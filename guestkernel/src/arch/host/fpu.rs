@@ -31,13 +31,16 @@ impl FpuState {
     }
 
     /// Back to the initial state.
-    pub fn reset(&self) {
+    pub(super) fn reset(&self) {
         *self.0.lock() = [0; SIZE];
     }
 
     /// Writes the image for a signal frame; gives its length.
-    pub fn to_bytes(&self, out: &mut [u8]) -> usize {
-        out[..SIZE].copy_from_slice(&*self.0.lock());
+    pub(super) fn to_bytes(&self, out: &mut [u8]) -> usize {
+        match out.get_mut(..SIZE) {
+            Some(out) => out.copy_from_slice(&*self.0.lock()),
+            None => return 0,
+        }
         SIZE
     }
 
@@ -45,7 +48,7 @@ impl FpuState {
     ///
     /// # Errors
     /// `EINVAL`.
-    pub fn from_bytes(&self, image: &[u8]) -> Result<()> {
+    pub(super) fn from_bytes(&self, image: &[u8]) -> Result<()> {
         self.0.lock().copy_from_slice(image.get(..SIZE).ok_or(Errno::EINVAL)?);
         Ok(())
     }

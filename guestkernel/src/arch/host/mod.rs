@@ -9,6 +9,8 @@ use std::{
     cell::Cell,
 };
 
+use zerocopy::FromZeros;
+
 use super::PhysAddr;
 use crate::errno::Result;
 
@@ -128,6 +130,24 @@ pub fn kick(_cpu: usize) {}
 #[must_use]
 pub fn hardware_random() -> Option<u64> {
     None
+}
+
+/// What the VMM said at the start: here, one CPU and the arena.
+#[must_use]
+pub fn boot_info() -> &'static ::hostcall::BootInfo {
+    static INFO: spin::Once<::hostcall::BootInfo> = spin::Once::new();
+    INFO.call_once(|| {
+        let mut info = ::hostcall::BootInfo::new_zeroed();
+        info.cpus = 1;
+        info.regions[0] = ::hostcall::MemoryRegion { start: ARENA_START, len: ARENA_LEN };
+        info
+    })
+}
+
+/// The host's random bytes; they are given once only.
+#[must_use]
+pub fn take_seed() -> Option<[u8; 32]> {
+    Some([7; 32])
 }
 
 /// Ends the sandbox.

@@ -1,0 +1,126 @@
+//! What exceptions and interrupts mean.
+
+use core::sync::atomic::Ordering;
+use hostcall::EVENT_VECTOR;
+
+use super::{
+    apic::{self, KICK_VECTOR, TIMER_VECTOR},
+    cpu::{self, FLUSH, UACCESS},
+    panic, tlb, uaccess,
+};
+use crate::arch::{USER_END, UserRegs, upcall};
+
+const DEBUG: u32 = 1;
+const NMI: u32 = 2;
+const PAGE_FAULT: u32 = 14;
+/// Page-fault error code: the access was a write.
+const ERROR_WRITE: u64 = 1 << 1;
+/// First vector that is an interrupt.
+const FIRST_INTERRUPT: u32 = 32;
+
+const SIGILL: i32 = 4;
+const SIGTRAP: i32 = 5;
+const SIGBUS: i32 = 7;
+const SIGFPE: i32 = 8;
+const SIGSEGV: i32 = 11;
+const SI_KERNEL: i32 = 0x80;
+const FPE_INTDIV: i32 = 1;
+const ILL_ILLOPN: i32 = 2;
+const BUS_ADRALN: i32 = 1;
+const TRAP_BRKPT: i32 = 1;
+const TRAP_TRACE: i32 = 2;
+
+fn fault_address() -> u64 {
+    x86_64::registers::control::Cr2::read_raw()
+}
+
+/// A trap in ring 3.
+pub(super) extern "C" fn from_user(regs: &mut UserRegs, vector: u32) {
+    let error = regs.orig_rax;
+    regs.orig_rax = u64::MAX;
+    match vector {
+        PAGE_FAULT => upcall::user_fault(regs, fault_address(), error),
+        FIRST_INTERRUPT.. => interrupt(vector),
+        NMI => {}
+        _ => exception(regs, vector),
+    }
+}
+
+/// Linux's signal and code for an exception of a program.
+fn exception(regs: &mut UserRegs, vector: u32) {
+    let rip = regs.rip;
+    let (signal, code, addr) = match vector {
+        0 => (SIGFPE, FPE_INTDIV, rip),
+        DEBUG => {
+            regs.eflags &= !0x100;
+            (SIGTRAP, TRAP_TRACE, rip)
+        }
+        3 => (SIGTRAP, SI_KERNEL, 0),
+        4 | 5 => (SIGSEGV, SI_KERNEL, 0),
+        6 => (SIGILL, ILL_ILLOPN, rip),
+        11 | 12 => (SIGBUS, SI_KERNEL, 0),
+        16 => (SIGFPE, super::context::x87_fault_code(), rip),
+        17 => (SIGBUS, BUS_ADRALN, 0),
+        19 => (SIGFPE, super::context::simd_fault_code(), rip),
+        20 => (SIGTRAP, TRAP_BRKPT, rip),
+        // #GP and what no program can cause.
+        _ => (SIGSEGV, SI_KERNEL, 0),
+    };
+    upcall::force_fault(regs, signal, code, addr);
+}
+
+/// The program was to go on at an address that is not its own.
+pub(super) fn bad_instruction_pointer(regs: &mut UserRegs) {
+    upcall::force_fault(regs, SIGSEGV, SI_KERNEL, 0);
+}
+
+fn interrupt(vector: u32) {
+    const TIMER: u32 = TIMER_VECTOR as u32;
+    const KICK: u32 = KICK_VECTOR as u32;
+    const EVENT: u32 = EVENT_VECTOR as u32;
+    match vector {
+        TIMER => {
+            apic::end_of_interrupt();
+            upcall::timer();
+        }
+        KICK => {
+            apic::end_of_interrupt();
+            tlb::serve();
+        }
+        EVENT => {
+            apic::end_of_interrupt();
+            upcall::host_event();
+        }
+        // Spurious.
+        _ => {}
+    }
+    cpu::this().wake.store(true, Ordering::SeqCst);
+}
+
+/// A trap in ring 0: an interrupt while idle, or a fault on user memory during a copy. Anything else is a
+/// bug of the kernel.
+pub(super) extern "C" fn from_kernel(regs: &mut UserRegs, vector: u32) {
+    let cpu = cpu::this();
+    let mode = cpu.mode.fetch_and(FLUSH, Ordering::SeqCst);
+    match vector {
+        FIRST_INTERRUPT.. => interrupt(vector),
+        PAGE_FAULT if mode & UACCESS != 0 && fault_address() < USER_END => {
+            let write = regs.orig_rax & ERROR_WRITE != 0;
+            if upcall::kernel_fault(fault_address(), write) {
+                // The fault may have blocked: this may be another CPU.
+                tlb::enter(cpu::this(), UACCESS);
+            } else if let Some(fixup) = uaccess::fixup(regs.rip) {
+                regs.rip = fixup;
+            } else {
+                panic::trap(regs, vector, fault_address());
+            }
+        }
+        PAGE_FAULT => panic::trap(regs, vector, fault_address()),
+        _ => panic::trap(regs, vector, 0),
+    }
+}
+
+/// A double fault or machine check.
+pub(super) extern "C" fn fatal(regs: &mut UserRegs, vector: u32) -> ! {
+    panic::trap(regs, vector, fault_address())
+}
