@@ -1,0 +1,432 @@
+//! Open file descriptions.
+//!
+//! A [`File`] is what open(2) makes and descriptors share: the object's operations ([`FileOps`]), access mode,
+//! status flags and the position. The position's mutex is held over a read or write that uses it, so that
+//! concurrent ones do not overlap; objects without a position (pipes, terminals) take no lock here.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::any::Any;
+use core::sync::atomic::{AtomicU32, Ordering};
+use hostcall::Attr;
+use linux_raw_sys::general::{
+    O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW,
+    O_NONBLOCK, O_PATH, O_RDONLY, O_SYNC, O_TRUNC, O_WRONLY, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE,
+    SEEK_SET,
+};
+
+use super::{
+    inode::{Dirent, Inode},
+    mount::{Mount, Path},
+};
+use crate::{
+    errno::{Errno, Result},
+    mm::Mappable,
+    sync::Mutex,
+    task::wait::WaitQueue,
+    uio::{Sink, Source},
+};
+
+bitflags::bitflags! {
+    /// poll(2) bits.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct PollMask: u32 {
+        /// Readable.
+        const IN = 1;
+        /// Urgent data.
+        const PRI = 2;
+        /// Writable.
+        const OUT = 4;
+        /// Error.
+        const ERR = 8;
+        /// Hang-up.
+        const HUP = 0x10;
+        /// Not open.
+        const NVAL = 0x20;
+        /// As `IN`.
+        const RDNORM = 0x40;
+        /// Priority band readable.
+        const RDBAND = 0x80;
+        /// As `OUT`.
+        const WRNORM = 0x100;
+        /// Priority band writable.
+        const WRBAND = 0x200;
+        /// The peer closed its writing half.
+        const RDHUP = 0x2000;
+    }
+}
+
+impl PollMask {
+    /// Readable in both spellings.
+    pub const READABLE: Self = Self::IN.union(Self::RDNORM);
+    /// Writable in both spellings.
+    pub const WRITABLE: Self = Self::OUT.union(Self::WRNORM);
+}
+
+/// What an open object does. Defaults are what Linux gives where the operation makes no sense.
+#[allow(clippy::missing_errors_doc, reason = "errno of the system call they serve")]
+pub trait FileOps: Any + Send + Sync {
+    /// Reads at `offset` (streams ignore it).
+    fn read_at(&self, _file: &File, _sink: &mut Sink<'_>, _offset: u64) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes at `offset` (streams ignore it).
+    fn write_at(&self, _file: &File, _source: &mut Source<'_>, _offset: u64) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Writes at the end; gives bytes and the position after them.
+    fn append(&self, file: &File, source: &mut Source<'_>) -> Result<(usize, u64)> {
+        let end = file.inode().attr()?.size;
+        let done = self.write_at(file, source, end)?;
+        Ok((done, end + done as u64))
+    }
+
+    /// Has no position.
+    fn is_stream(&self) -> bool {
+        false
+    }
+
+    /// What is ready now.
+    fn poll(&self, _file: &File) -> PollMask {
+        PollMask::READABLE | PollMask::WRITABLE
+    }
+
+    /// Queues that are woken when [`Self::poll`] may have changed.
+    fn queues(&self) -> [Option<&WaitQueue>; 2] {
+        [None, None]
+    }
+
+    /// Device operation.
+    fn ioctl(&self, _file: &File, _request: u32, _arg: u64) -> Result<u64> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// Calls `emit` for entries from `cookie` on until it gives `false`. `.` and `..` come from the VFS.
+    fn read_dir(&self, _file: &File, _cookie: u64, _emit: &mut dyn FnMut(&Dirent<'_>) -> bool) -> Result<()> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// The object as memory.
+    fn mappable(&self) -> Result<Arc<dyn Mappable>> {
+        Err(Errno::ENODEV)
+    }
+
+    /// fsync(2).
+    fn sync(&self, _data_only: bool) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// fallocate(2).
+    fn allocate(&self, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
+        Err(Errno::ENODEV)
+    }
+
+    /// The end, as `SEEK_END` uses it.
+    fn end(&self, file: &File) -> Result<u64> {
+        Ok(file.inode().attr()?.size)
+    }
+
+    /// The position or flags are about to change; directories drop what they read ahead.
+    fn rewound(&self) {}
+}
+
+impl core::fmt::Debug for dyn FileOps {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("FileOps")
+    }
+}
+
+/// An open file description.
+#[derive(Debug)]
+pub struct File {
+    ops: Arc<dyn FileOps>,
+    path: Path,
+    inode: Arc<dyn Inode>,
+    /// Access mode and status flags as `F_GETFL` shows them.
+    flags: AtomicU32,
+    position: Mutex<u64>,
+}
+
+/// Flags that act at open only.
+const OPEN_ONLY: u32 = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC;
+/// Flags that `F_SETFL` changes.
+const SETTABLE: u32 =
+    O_APPEND | O_NONBLOCK | linux_raw_sys::general::O_DIRECT | linux_raw_sys::general::O_NOATIME | 0o20000;
+
+/// An `O_PATH` descriptor: names a place and does no I/O.
+struct PathOnly;
+
+impl FileOps for PathOnly {}
+
+impl File {
+    /// Opens an inode found by a walk; permissions were checked.
+    ///
+    /// # Errors
+    /// As the inode's `open`.
+    pub fn open(path: Path, flags: u32) -> Result<Arc<Self>> {
+        let inode = path.inode()?.clone();
+        let ops = inode.clone().open(flags)?;
+        Ok(Arc::new(Self::with(ops, path, inode, flags | O_LARGEFILE)))
+    }
+
+    /// An `O_PATH` descriptor.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn open_path(path: Path, flags: u32) -> Result<Arc<Self>> {
+        let inode = path.inode()?.clone();
+        let flags = flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW);
+        Ok(Arc::new(Self::with(Arc::new(PathOnly), path, inode, flags)))
+    }
+
+    /// An object that no path leads to. `name` is what `/proc/PID/fd` shows.
+    #[must_use]
+    pub fn anonymous(ops: Arc<dyn FileOps>, inode: Arc<dyn Inode>, name: &[u8], flags: u32) -> Arc<Self> {
+        let dentry = super::dentry::Dentry::anonymous(name, inode.clone());
+        let path = Path { mount: Mount::none(), dentry };
+        Arc::new(Self::with(ops, path, inode, flags))
+    }
+
+    fn with(ops: Arc<dyn FileOps>, path: Path, inode: Arc<dyn Inode>, flags: u32) -> Self {
+        Self { ops, path, inode, flags: AtomicU32::new(flags & !OPEN_ONLY), position: Mutex::new(0) }
+    }
+
+    /// The object's operations.
+    #[must_use]
+    pub fn ops(&self) -> &Arc<dyn FileOps> {
+        &self.ops
+    }
+
+    /// The operations, when they are a `T`.
+    #[must_use]
+    pub fn downcast<T: FileOps>(&self) -> Option<&T> {
+        (self.ops.as_ref() as &dyn Any).downcast_ref()
+    }
+
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its inode.
+    #[must_use]
+    pub fn inode(&self) -> &Arc<dyn Inode> {
+        &self.inode
+    }
+
+    /// Access mode and status flags.
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// `F_SETFL`.
+    pub fn set_flags(&self, flags: u32) {
+        let keep = self.flags() & !SETTABLE;
+        self.flags.store(keep | flags & SETTABLE, Ordering::Relaxed);
+    }
+
+    /// Whether calls that would block give `EAGAIN`.
+    #[must_use]
+    pub fn nonblocking(&self) -> bool {
+        self.flags() & O_NONBLOCK != 0
+    }
+
+    /// Whether it is an `O_PATH` descriptor.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        self.flags() & O_PATH != 0
+    }
+
+    /// Checks that it may be read.
+    ///
+    /// # Errors
+    /// `EBADF`; `EISDIR` for a directory.
+    pub fn check_readable(&self) -> Result<()> {
+        let flags = self.flags();
+        if flags & O_PATH != 0 || flags & O_ACCMODE == O_WRONLY {
+            return Err(Errno::EBADF);
+        }
+        Ok(())
+    }
+
+    /// Checks that it may be written.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn check_writable(&self) -> Result<()> {
+        let flags = self.flags();
+        if flags & O_PATH != 0 || flags & O_ACCMODE == O_RDONLY {
+            return Err(Errno::EBADF);
+        }
+        Ok(())
+    }
+
+    /// read(2).
+    ///
+    /// # Errors
+    /// As read(2).
+    pub fn read(&self, sink: &mut Sink<'_>) -> Result<usize> {
+        self.check_readable()?;
+        if self.ops.is_stream() {
+            return self.ops.read_at(self, sink, 0);
+        }
+        let mut position = self.position.lock();
+        let done = self.ops.read_at(self, sink, *position)?;
+        *position += done as u64;
+        Ok(done)
+    }
+
+    /// write(2).
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn write(&self, source: &mut Source<'_>) -> Result<usize> {
+        self.check_writable()?;
+        if self.ops.is_stream() {
+            return self.ops.write_at(self, source, 0);
+        }
+        let mut position = self.position.lock();
+        let flags = self.flags();
+        let done = if flags & O_APPEND != 0 {
+            let (done, end) = self.ops.append(self, source)?;
+            *position = end;
+            done
+        } else {
+            let done = self.ops.write_at(self, source, *position)?;
+            *position += done as u64;
+            done
+        };
+        drop(position);
+        self.sync_if_asked(flags)?;
+        Ok(done)
+    }
+
+    /// pread(2).
+    ///
+    /// # Errors
+    /// As pread(2).
+    pub fn pread(&self, sink: &mut Sink<'_>, offset: u64) -> Result<usize> {
+        self.check_readable()?;
+        if self.ops.is_stream() {
+            return Err(Errno::ESPIPE);
+        }
+        self.ops.read_at(self, sink, offset)
+    }
+
+    /// pwrite(2). With `O_APPEND` it appends, as Linux does.
+    ///
+    /// # Errors
+    /// As pwrite(2).
+    pub fn pwrite(&self, source: &mut Source<'_>, offset: u64) -> Result<usize> {
+        self.check_writable()?;
+        if self.ops.is_stream() {
+            return Err(Errno::ESPIPE);
+        }
+        let flags = self.flags();
+        let done = if flags & O_APPEND != 0 {
+            self.ops.append(self, source)?.0
+        } else {
+            self.ops.write_at(self, source, offset)?
+        };
+        self.sync_if_asked(flags)?;
+        Ok(done)
+    }
+
+    fn sync_if_asked(&self, flags: u32) -> Result<()> {
+        if flags & O_DSYNC != 0 { self.ops.sync(flags & O_SYNC != O_SYNC) } else { Ok(()) }
+    }
+
+    /// lseek(2).
+    ///
+    /// # Errors
+    /// As lseek(2).
+    pub fn seek(&self, offset: i64, whence: u32) -> Result<u64> {
+        if self.is_path() {
+            return Err(Errno::EBADF);
+        }
+        if self.ops.is_stream() {
+            return Err(Errno::ESPIPE);
+        }
+        let mut position = self.position.lock();
+        let base = match whence {
+            SEEK_SET => 0,
+            SEEK_CUR => *position,
+            SEEK_END => self.ops.end(self)?,
+            // A file is all data up to its end.
+            SEEK_DATA | SEEK_HOLE => {
+                let end = self.ops.end(self)?;
+                let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+                if from >= end {
+                    return Err(Errno::ENXIO);
+                }
+                *position = if whence == SEEK_DATA { from } else { end };
+                return Ok(*position);
+            }
+            _ => return Err(Errno::EINVAL),
+        };
+        let to = base.checked_add_signed(offset).filter(|&to| to <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
+        if to != *position {
+            *position = to;
+            self.ops.rewound();
+        }
+        Ok(to)
+    }
+
+    /// Runs `f` with the position locked; it may move it.
+    pub fn with_position<T>(&self, f: impl FnOnce(&mut u64) -> T) -> T {
+        f(&mut self.position.lock())
+    }
+
+    /// The position, for `/proc/PID/fdinfo`.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        *self.position.lock()
+    }
+
+    /// What is ready.
+    #[must_use]
+    pub fn poll(&self) -> PollMask {
+        self.ops.poll(self)
+    }
+
+    /// Attributes.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn attr(&self) -> Result<Attr> {
+        self.inode.attr()
+    }
+
+    /// The object as memory.
+    ///
+    /// # Errors
+    /// `ENODEV` when it cannot be mapped.
+    pub fn mappable(&self) -> Result<Arc<dyn Mappable>> {
+        self.ops.mappable()
+    }
+
+    /// Reads up to the end into a new vector of at most `max` bytes, from `offset`. For the kernel's own use.
+    ///
+    /// # Errors
+    /// Those of reading; `ENOMEM`.
+    pub fn read_to_vec(&self, offset: u64, max: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let size = usize::try_from(self.attr()?.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(max);
+        bytes.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+        bytes.resize(size, 0);
+        let mut done = 0;
+        while done < size {
+            let mut sink = Sink::Kernel(&mut bytes[done..]);
+            let step = self.ops.read_at(self, &mut sink, offset + done as u64)?;
+            if step == 0 {
+                break;
+            }
+            done += step;
+        }
+        bytes.truncate(done);
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,291 @@
+//! Inodes of hostfs: attributes and names.
+
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicU32, Ordering};
+use hostcall::{Attr, FileSystemStat, Handle, SetAttr, SetAttrValid};
+use linux_raw_sys::general::{
+    O_ACCMODE, O_RDONLY, O_WRONLY, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
+};
+
+use super::{
+    HostFs,
+    dir::{HostDir, Listing},
+    file::{Chunks, HostMapping},
+};
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        anon,
+        file::FileOps,
+        inode::{Caching, Inode, NewNode},
+        pipe::Pipe,
+    },
+    sync::{Mutex, Once, SpinLock},
+};
+
+/// A file, directory or other object of the host.
+pub struct HostInode {
+    pub(super) fs: Arc<HostFs>,
+    handle: Handle,
+    kind: u32,
+    key: (u64, u64),
+    pub(super) attr: SpinLock<Attr>,
+    /// How the host has it open: 1 read, 2 write, 3 both.
+    opened: AtomicU32,
+    /// Held over what changes the size.
+    pub(super) io: Mutex<()>,
+    /// Chunks seen through windows, by index.
+    pub(super) chunks: SpinLock<Chunks>,
+    /// The file as memory, while anything maps it.
+    pub(super) mapping: SpinLock<Weak<HostMapping>>,
+    /// Target of a symbolic link.
+    target: Once<Arc<[u8]>>,
+    /// A FIFO's pipe, while anything has it open.
+    pipe: SpinLock<Weak<Pipe>>,
+    /// Names of a directory, all of them, while they are known.
+    pub(super) listing: SpinLock<Option<Arc<Listing>>>,
+    weak: Weak<HostInode>,
+}
+
+impl HostInode {
+    pub(super) fn new(fs: Arc<HostFs>, handle: Handle, attr: Attr) -> Arc<Self> {
+        Arc::new_cyclic(|weak| Self {
+            fs,
+            handle,
+            kind: attr.mode & S_IFMT,
+            key: (attr.dev, attr.ino),
+            attr: SpinLock::new(attr),
+            opened: AtomicU32::new(0),
+            io: Mutex::new(()),
+            chunks: SpinLock::new(Chunks::default()),
+            mapping: SpinLock::new(Weak::new()),
+            target: Once::new(),
+            pipe: SpinLock::new(Weak::new()),
+            listing: SpinLock::new(None),
+            weak: weak.clone(),
+        })
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    pub(super) fn arc(&self) -> Result<Arc<Self>> {
+        self.weak.upgrade().ok_or(Errno::ESTALE)
+    }
+
+    /// Takes fresh attributes over.
+    pub(super) fn refresh(&self, attr: Attr) {
+        *self.attr.lock() = attr;
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.attr.lock().size
+    }
+
+    /// Readies the handle for I/O: 1 read, 2 write.
+    pub(super) fn ready(&self, access: u32) -> Result<()> {
+        let have = self.opened.load(Ordering::Acquire);
+        if have & access != access {
+            self.fs.host.open(self.handle, (have | access).into())?;
+            self.opened.fetch_or(access, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// The contents changed.
+    pub(super) fn touched(&self, attr: &mut Attr) {
+        let time = anon::now();
+        attr.mtime = time;
+        attr.ctime = time;
+    }
+
+    /// A name in this directory came or went; `links` changes its link count.
+    fn names_changed(&self, links: i64) {
+        *self.listing.lock() = None;
+        let mut attr = self.attr.lock();
+        attr.nlink = attr.nlink.saturating_add_signed(links);
+        self.touched(&mut attr);
+    }
+
+    fn links_changed(&self, links: i64) {
+        let mut attr = self.attr.lock();
+        attr.nlink = attr.nlink.saturating_add_signed(links);
+        attr.ctime = anon::now();
+    }
+
+    fn made(&self, made: Result<(Handle, Attr)>) -> Result<Arc<dyn Inode>> {
+        let (handle, attr) = made?;
+        self.names_changed(i64::from(attr.mode & S_IFMT == S_IFDIR));
+        Ok(self.fs.inode(handle, attr))
+    }
+
+    fn lookup_inode(&self, name: &[u8]) -> Result<Arc<Self>> {
+        let (handle, attr) = self.fs.host.lookup(self.handle, name)?;
+        Ok(self.fs.inode(handle, attr))
+    }
+}
+
+impl Drop for HostInode {
+    fn drop(&mut self) {
+        for chunk in core::mem::take(&mut *self.chunks.lock()).into_all() {
+            self.fs.windows.release(&chunk);
+        }
+        self.fs.forget(self.key);
+        if self.handle != hostcall::ROOT_HANDLE {
+            self.fs.host.close(self.handle);
+        }
+    }
+}
+
+impl Inode for HostInode {
+    fn attr(&self) -> Result<Attr> {
+        if !self.fs.exclusive {
+            let attr = self.fs.host.getattr(self.handle)?;
+            self.refresh(attr);
+        }
+        Ok(*self.attr.lock())
+    }
+
+    fn access(&self) -> Result<Attr> {
+        // A shared tree's attributes came with the look-up just made.
+        Ok(*self.attr.lock())
+    }
+
+    fn kind(&self) -> u32 {
+        self.kind
+    }
+
+    fn caching(&self) -> Caching {
+        if self.fs.exclusive { Caching::Full } else { Caching::None }
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        if change.valid & SetAttrValid::SIZE.bits() != 0 {
+            let _io = self.io.lock();
+            self.ready(2)?;
+            let attr = self.fs.host.setattr(self.handle, change)?;
+            self.resized(attr.size);
+            self.refresh(attr);
+            return Ok(());
+        }
+        let attr = self.fs.host.setattr(self.handle, change)?;
+        self.refresh(attr);
+        Ok(())
+    }
+
+    fn statfs(&self) -> Result<FileSystemStat> {
+        self.fs.host.statfs(self.handle)
+    }
+
+    fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        if self.fs.exclusive
+            && let Some(listing) = &*self.listing.lock()
+            && !listing.contains(name)
+        {
+            return Err(Errno::ENOENT);
+        }
+        Ok(self.lookup_inode(name)?)
+    }
+
+    fn create(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
+        let (handle, attr) = self.fs.host.create(self.handle, name, new.mode & 0o7777, new.uid, new.gid)?;
+        self.names_changed(0);
+        let inode = self.fs.inode(handle, attr);
+        inode.opened.store(3, Ordering::Release);
+        Ok(inode)
+    }
+
+    fn mkdir(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
+        self.made(self.fs.host.mkdir(self.handle, name, new.mode & 0o7777, new.uid, new.gid))
+    }
+
+    fn mknod(&self, name: &[u8], new: NewNode, _rdev: u64) -> Result<Arc<dyn Inode>> {
+        self.made(self.fs.host.mknod(self.handle, name, new.mode, new.uid, new.gid))
+    }
+
+    fn symlink(&self, name: &[u8], target: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
+        self.made(self.fs.host.symlink(self.handle, name, target, new.uid, new.gid))
+    }
+
+    fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        let target =
+            target.downcast::<Self>().filter(|inode| Arc::ptr_eq(&inode.fs, &self.fs)).ok_or(Errno::EXDEV)?;
+        self.fs.host.link(target.handle, self.handle, name)?;
+        target.links_changed(1);
+        self.names_changed(0);
+        Ok(())
+    }
+
+    fn unlink(&self, name: &[u8], victim: &Arc<dyn Inode>) -> Result<()> {
+        self.fs.host.unlink(self.handle, name, false)?;
+        if let Some(victim) = victim.downcast::<Self>() {
+            victim.links_changed(-1);
+        }
+        self.names_changed(0);
+        Ok(())
+    }
+
+    fn rmdir(&self, name: &[u8], victim: &Arc<dyn Inode>) -> Result<()> {
+        self.fs.host.unlink(self.handle, name, true)?;
+        if let Some(victim) = victim.downcast::<Self>() {
+            victim.links_changed(-2);
+        }
+        self.names_changed(-1);
+        Ok(())
+    }
+
+    fn rename(&self, old: &[u8], new_dir: &Arc<dyn Inode>, new: &[u8], flags: u32) -> Result<()> {
+        let to =
+            new_dir.downcast::<Self>().filter(|dir| Arc::ptr_eq(&dir.fs, &self.fs)).ok_or(Errno::EXDEV)?;
+        self.fs.host.rename(self.handle, old, to.handle, new, flags)?;
+        // Link counts of the directories may have changed in several ways: ask again.
+        for dir in [self, to] {
+            *dir.listing.lock() = None;
+            let attr = self.fs.host.getattr(dir.handle)?;
+            dir.refresh(attr);
+        }
+        Ok(())
+    }
+
+    fn readlink(&self) -> Result<Arc<[u8]>> {
+        if self.kind != S_IFLNK {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(target) = self.target.get() {
+            return Ok(target.clone());
+        }
+        let target = self.fs.host.readlink(self.handle)?;
+        Ok(self.target.call_once(|| target).clone())
+    }
+
+    fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {
+        match self.kind {
+            S_IFREG => {
+                self.ready(match flags & O_ACCMODE {
+                    O_RDONLY => 1,
+                    O_WRONLY => 2,
+                    _ => 3,
+                })?;
+                Ok(self)
+            }
+            S_IFDIR => Ok(Arc::new(HostDir::new(self))),
+            S_IFIFO => {
+                let pipe = {
+                    let mut slot = self.pipe.lock();
+                    slot.upgrade().unwrap_or_else(|| {
+                        let pipe = Pipe::new();
+                        *slot = Arc::downgrade(&pipe);
+                        pipe
+                    })
+                };
+                let end = pipe.open_fifo(flags)?;
+                Ok(end)
+            }
+            S_IFLNK => Err(Errno::ELOOP),
+            S_IFSOCK => Err(Errno::ENXIO),
+            // Device nodes of the host are never opened.
+            _ => crate::fs::dev::open(self.attr.lock().rdev, self.kind, flags),
+        }
+    }
+}

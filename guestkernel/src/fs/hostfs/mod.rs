@@ -1,0 +1,102 @@
+//! hostfs: directories of the host.
+//!
+//! Inodes are named by host handles that the VMM issues, and known by the host's device and inode number, so
+//! that hard links meet in one inode. Attributes and names of an *exclusive* tree (the container's root) are
+//! cached until we change them; those of a *shared* tree are looked up each time. Reads and memory mappings go
+//! through file windows, writes to the host at once; both see the host's page cache.
+//!
+//! Locks: `attr` and `chunks` are leaves; no lock is held over a hostcall except `io`, a sleeping mutex that
+//! serialises what changes a file's size.
+
+mod dir;
+mod file;
+pub mod host;
+mod inode;
+pub mod window;
+
+pub use inode::HostInode;
+
+use alloc::{
+    string::String,
+    sync::{Arc, Weak},
+};
+use hashbrown::HashMap;
+use hostcall::{Attr, Handle};
+
+use self::{host::Host, window::Windows};
+use crate::{
+    errno::Result,
+    sync::{Once, SpinLock},
+};
+
+/// A tree of the host.
+pub struct HostFs {
+    host: &'static dyn Host,
+    windows: &'static Windows,
+    /// Nobody else is expected to change it.
+    exclusive: bool,
+    inodes: SpinLock<HashMap<(u64, u64), Weak<HostInode>>>,
+    /// Name of the host's file-system type, for `/proc/mounts`.
+    pub kind: String,
+}
+
+impl core::fmt::Debug for HostFs {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("HostFs").field("exclusive", &self.exclusive).finish_non_exhaustive()
+    }
+}
+
+/// The windows of this machine.
+pub fn windows() -> &'static Windows {
+    static WINDOWS: Once<Windows> = Once::new();
+    WINDOWS.call_once(|| Windows::new(crate::arch::window_len()))
+}
+
+impl HostFs {
+    /// A tree reached through `host`.
+    #[must_use]
+    pub fn new(host: &'static dyn Host, windows: &'static Windows, exclusive: bool) -> Arc<Self> {
+        Arc::new(Self {
+            host,
+            windows,
+            exclusive,
+            inodes: SpinLock::new(HashMap::new()),
+            kind: "hostfs".into(),
+        })
+    }
+
+    /// The inode behind a handle given from outside (the root, a mount).
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn root(self: &Arc<Self>, handle: Handle) -> Result<Arc<HostInode>> {
+        let attr = self.host.getattr(handle)?;
+        Ok(self.inode(handle, attr))
+    }
+
+    /// The inode for a new handle: a known one (then the handle is closed), or a new one.
+    fn inode(self: &Arc<Self>, handle: Handle, attr: Attr) -> Arc<HostInode> {
+        let key = (attr.dev, attr.ino);
+        let mut inodes = self.inodes.lock();
+        if let Some(known) = inodes.get(&key).and_then(Weak::upgrade) {
+            drop(inodes);
+            if known.handle() != handle {
+                self.host.close(handle);
+            }
+            known.refresh(attr);
+            return known;
+        }
+        let inode = HostInode::new(self.clone(), handle, attr);
+        inodes.insert(key, Arc::downgrade(&inode));
+        inode
+    }
+
+    /// An inode is dropped.
+    fn forget(&self, key: (u64, u64)) {
+        let mut inodes = self.inodes.lock();
+        // Another may have come for the same key meanwhile.
+        if inodes.get(&key).is_some_and(|weak| weak.strong_count() == 0) {
+            inodes.remove(&key);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The interface of a file system: inodes.
+//!
+//! An inode is reached by `Arc<dyn Inode>` from dentries and open files. The VFS has checked permissions,
+//! read-only mounts and names before it calls, and holds the directory's mutex around everything that reads
+//! or changes names.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::any::Any;
+use hostcall::{Attr, FileSystemStat, SetAttr};
+use linux_raw_sys::general::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
+
+use super::{file::FileOps, mount::Path};
+use crate::errno::{Errno, Result};
+
+/// What a new node is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewNode {
+    /// Permission bits; for `mknod` with the type.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// How a directory's names may be kept in the dentry cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// Nobody else changes it: names and absences stay valid until we change them.
+    Full,
+    /// Look up each time.
+    None,
+}
+
+/// One directory entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Dirent<'a> {
+    /// Inode number.
+    pub ino: u64,
+    /// Where reading goes on after it.
+    pub next: u64,
+    /// `DT_*`.
+    pub kind: u8,
+    /// Name.
+    pub name: &'a [u8],
+}
+
+/// A file-system object. Each method's default is the errno that Linux gives where the operation makes no
+/// sense.
+#[allow(missing_docs, reason = "the methods are named after the system calls that they serve")]
+#[allow(clippy::missing_errors_doc, reason = "errno of the system call they serve")]
+pub trait Inode: Any + Send + Sync {
+    /// Attributes. Cheap.
+    fn attr(&self) -> Result<Attr>;
+
+    /// Type and permission bits, owner and group only; cheaper than [`Self::attr`] where that asks others.
+    fn access(&self) -> Result<Attr> {
+        self.attr()
+    }
+
+    /// `S_IFMT` bits; never change.
+    fn kind(&self) -> u32;
+
+    fn set_attr(&self, _change: &SetAttr) -> Result<()> {
+        Err(Errno::EPERM)
+    }
+
+    fn statfs(&self) -> Result<FileSystemStat>;
+
+    /// What may be cached of a directory.
+    fn caching(&self) -> Caching {
+        Caching::Full
+    }
+
+    fn lookup(&self, _name: &[u8]) -> Result<Arc<dyn Inode>> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// A new regular file.
+    fn create(&self, _name: &[u8], _new: NewNode) -> Result<Arc<dyn Inode>> {
+        Err(Errno::EACCES)
+    }
+
+    fn mkdir(&self, _name: &[u8], _new: NewNode) -> Result<Arc<dyn Inode>> {
+        Err(Errno::EPERM)
+    }
+
+    fn mknod(&self, _name: &[u8], _new: NewNode, _rdev: u64) -> Result<Arc<dyn Inode>> {
+        Err(Errno::EPERM)
+    }
+
+    fn symlink(&self, _name: &[u8], _target: &[u8], _new: NewNode) -> Result<Arc<dyn Inode>> {
+        Err(Errno::EPERM)
+    }
+
+    fn link(&self, _name: &[u8], _target: &Arc<dyn Inode>) -> Result<()> {
+        Err(Errno::EPERM)
+    }
+
+    fn unlink(&self, _name: &[u8], _victim: &Arc<dyn Inode>) -> Result<()> {
+        Err(Errno::EPERM)
+    }
+
+    fn rmdir(&self, _name: &[u8], _victim: &Arc<dyn Inode>) -> Result<()> {
+        Err(Errno::EPERM)
+    }
+
+    /// Moves `old` to `new` in `new_dir`, of the same file system. `flags` as renameat2.
+    fn rename(&self, _old: &[u8], _new_dir: &Arc<dyn Inode>, _new: &[u8], _flags: u32) -> Result<()> {
+        Err(Errno::EPERM)
+    }
+
+    /// Target of a symbolic link.
+    fn readlink(&self) -> Result<Arc<[u8]>> {
+        Err(Errno::EINVAL)
+    }
+
+    /// Where a link of `/proc` that is not text leads; `None` for ordinary links.
+    fn magic_link(&self) -> Option<Result<Path>> {
+        None
+    }
+
+    /// Readies it for I/O. `flags` are open(2)'s.
+    fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>>;
+
+    /// Extended attribute names and values; not kept by most.
+    fn xattr(&self, _name: &[u8]) -> Result<Vec<u8>> {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+impl core::fmt::Debug for dyn Inode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Inode({:o})", self.kind())
+    }
+}
+
+impl dyn Inode {
+    /// Whether it is a directory.
+    #[must_use]
+    pub fn is_dir(&self) -> bool {
+        self.kind() == S_IFDIR
+    }
+
+    /// Whether it is a symbolic link.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        self.kind() == S_IFLNK
+    }
+
+    /// Whether it is a regular file.
+    #[must_use]
+    pub fn is_regular(&self) -> bool {
+        self.kind() == S_IFREG
+    }
+
+    /// The concrete inode, when it is a `T`.
+    #[must_use]
+    pub fn downcast<T: Inode>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
+}
+
+/// `DT_*` of a mode.
+#[must_use]
+pub const fn dirent_kind(mode: u32) -> u8 {
+    ((mode & S_IFMT) >> 12) as u8
+}
