@@ -89,6 +89,8 @@ pub(super) struct PerCpu {
     /// Somebody wants this CPU to look around.
     pub(super) wake: AtomicBool,
     pub(super) online: AtomicBool,
+    /// The host was asked to start it.
+    asked: AtomicBool,
     /// Whose FPU state the registers hold.
     pub(super) fpu_owner: AtomicPtr<ThreadContext>,
     pub(super) calls: AtomicPtr<CallPage>,
@@ -121,6 +123,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
         apic_id: AtomicU32::new(0),
         wake: AtomicBool::new(false),
         online: AtomicBool::new(false),
+        asked: AtomicBool::new(false),
         fpu_owner: AtomicPtr::new(core::ptr::null_mut()),
         calls: AtomicPtr::new(core::ptr::null_mut()),
         gdt: UnsafeCell::new(GDT),
@@ -195,8 +198,8 @@ pub(super) fn set_count(count: u32) {
 /// `ENOMEM`, `EEXIST`, or what the host says.
 pub fn start(index: usize) -> Result<()> {
     let cpu = CPUS.get(index).filter(|_| index < count()).ok_or(Errno::EINVAL)?;
-    if cpu.wake.swap(true, Ordering::AcqRel) {
-        // Asked before; it is on its way.
+    if cpu.asked.swap(true, Ordering::AcqRel) {
+        // It is on its way.
         return Ok(());
     }
     let stack = KernelStack::new()?;
