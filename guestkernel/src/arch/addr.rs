@@ -17,7 +17,7 @@ impl PhysAddr {
 }
 
 /// Pointer to `len` bytes of physical memory; an address outside it is a bug of the kernel.
-fn pointer(addr: PhysAddr, len: usize) -> *mut u8 {
+pub(super) fn pointer(addr: PhysAddr, len: usize) -> *mut u8 {
     assert!(is_physical(addr, len as u64), "physical range {:#x}+{len:#x} does not exist", addr.0);
     phys_to_virt(addr)
 }

@@ -86,7 +86,7 @@ impl ThreadContext {
     /// # Errors
     /// `EINVAL`; the state is unchanged then.
     pub fn restore_fpu(&self, image: &[u8]) -> Result<()> {
-        self.fpu.from_bytes(image)
+        self.fpu.take_image(image)
     }
 
     /// The registers with which the task will go on in ring 3.

@@ -48,7 +48,7 @@ impl FpuState {
     ///
     /// # Errors
     /// `EINVAL`.
-    pub(super) fn from_bytes(&self, image: &[u8]) -> Result<()> {
+    pub(super) fn take_image(&self, image: &[u8]) -> Result<()> {
         self.0.lock().copy_from_slice(image.get(..SIZE).ok_or(Errno::EINVAL)?);
         Ok(())
     }

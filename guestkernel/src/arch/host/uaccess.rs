@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{super::paging::PteFlags, PAGE, active_root, phys_to_virt};
 use crate::{
-    arch::{PhysAddr, is_user_range, paging, upcall},
+    arch::{PhysAddr, is_user_range, paging, read_phys, upcall, write_phys},
     errno::{Errno, Result},
     sync::SpinLock,
 };
@@ -77,22 +77,51 @@ pub fn copy_from_user(dst: &mut [u8], src: u64) -> Result<()> {
 /// # Errors
 /// `EFAULT`.
 pub fn copy_to_user(dst: u64, src: &[u8]) -> Result<()> {
-    // SAFETY: the slice is valid for reads of its length.
-    unsafe { copy_to_user_raw(dst, src.as_ptr(), src.len()) }
+    pieces(dst, src.len(), true, |to, done, count| {
+        // SAFETY: `pieces` gives a pointer to `count` bytes.
+        unsafe { core::ptr::copy(src[done..].as_ptr(), to, count) };
+    })
 }
 
-/// Copies from any kernel memory (a file window) to user memory.
-///
-/// # Safety
-/// `src` is valid for reads of `len` bytes.
-///
-/// # Errors
-/// `EFAULT`.
-pub unsafe fn copy_to_user_raw(dst: u64, src: *const u8, len: usize) -> Result<()> {
-    pieces(dst, len, true, |to, done, count| {
-        // SAFETY: `pieces` gives a pointer to `count` bytes; the caller vouches for the source.
-        unsafe { core::ptr::copy(src.add(done), to, count) };
-    })
+/// As [`copy_from_user`], as far as it goes: gives the bytes copied before a fault.
+#[must_use]
+pub fn copy_from_user_partial(dst: &mut [u8], src: u64) -> usize {
+    let mut copied = 0;
+    let _ = pieces(src, dst.len(), false, |from, done, count| {
+        // SAFETY: `pieces` gives a pointer to `count` bytes of the arena or of a leaked buffer.
+        dst[done..done + count].copy_from_slice(unsafe { core::slice::from_raw_parts(from, count) });
+        copied = done + count;
+    });
+    copied
+}
+
+/// As [`copy_to_user`], as far as it goes: gives the bytes copied before a fault.
+#[must_use]
+pub fn copy_to_user_partial(dst: u64, src: &[u8]) -> usize {
+    let mut copied = 0;
+    let _ = pieces(dst, src.len(), true, |to, done, count| {
+        // SAFETY: `pieces` gives a pointer to `count` bytes.
+        unsafe { core::ptr::copy(src[done..].as_ptr(), to, count) };
+        copied = done + count;
+    });
+    copied
+}
+
+/// Copies from physical memory (a frame, a file window) to user memory: gives the bytes copied.
+#[must_use]
+pub fn copy_phys_to_user(dst: u64, src: PhysAddr, len: usize) -> usize {
+    let mut bytes = std::vec![0; len];
+    read_phys(src, &mut bytes);
+    copy_to_user_partial(dst, &bytes)
+}
+
+/// Copies from user memory to physical memory that the caller owns: gives the bytes copied.
+#[must_use]
+pub fn copy_user_to_phys(dst: PhysAddr, src: u64, len: usize) -> usize {
+    let mut bytes = std::vec![0; len];
+    let count = copy_from_user_partial(&mut bytes, src);
+    write_phys(dst, &bytes[..count]);
+    count
 }
 
 /// Clears user memory.
@@ -112,13 +141,13 @@ pub fn zero_user(dst: u64, len: usize) -> Result<()> {
 /// # Errors
 /// `EFAULT`.
 pub fn strncpy_from_user(dst: &mut [u8], src: u64) -> Result<usize> {
-    for index in 0..dst.len() {
+    for (index, out) in dst.iter_mut().enumerate() {
         let mut byte = [0];
         copy_from_user(&mut byte, src.checked_add(index as u64).ok_or(Errno::EFAULT)?)?;
         if byte[0] == 0 {
             return Ok(index);
         }
-        dst[index] = byte[0];
+        *out = byte[0];
     }
     Ok(dst.len())
 }
@@ -142,7 +171,7 @@ pub fn put<T: IntoBytes + Immutable + ?Sized>(addr: u64, value: &T) -> Result<()
 }
 
 fn word<T>(addr: u64, write: bool, f: impl Fn(&AtomicU32) -> T) -> Result<T> {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     let mut result = None;
@@ -167,4 +196,44 @@ pub fn cmpxchg_u32(addr: u64, old: u32, new: u32) -> Result<u32> {
     word(addr, true, |word| {
         word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).unwrap_or_else(|found| found)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::paging::PageTable;
+    use crate::mem::frame;
+
+    #[test]
+    fn copies_go_through_the_active_table() {
+        crate::mem::init_for_tests();
+        let mut table = PageTable::new().unwrap();
+        let flags = PteFlags::PRESENT | PteFlags::USER | PteFlags::WRITE | PteFlags::FRAME;
+        for page in 0..2 {
+            table.map(0x1000 + page * 4096, frame::alloc_zeroed().unwrap().into_raw(), flags).unwrap();
+        }
+        table.activate();
+        copy_to_user(0x1ffa, b"across pages").unwrap();
+        let mut back = [0; 12];
+        copy_from_user(&mut back, 0x1ffa).unwrap();
+        assert_eq!(&back, b"across pages");
+        let mut name = [0; 32];
+        assert_eq!(strncpy_from_user(&mut name, 0x1ffa), Ok(12));
+        assert_eq!(copy_to_user_partial(0x2ffc, b"12345678"), 4);
+        assert_eq!(copy_to_user(0x3000, b"x"), Err(Errno::EFAULT));
+        assert_eq!(copy_to_user(u64::MAX - 2, b"xyzw"), Err(Errno::EFAULT));
+        assert!(table.protect(0x1000, PteFlags::PRESENT | PteFlags::USER | PteFlags::FRAME));
+        assert_eq!(copy_to_user(0x1000, b"x"), Err(Errno::EFAULT));
+        assert_eq!(cmpxchg_u32(0x2000, 0, 9), Ok(u32::from_le_bytes(*b" pag")));
+        assert_eq!(load_u32(0x2001), Err(Errno::EINVAL));
+    }
+
+    #[test]
+    fn buffers_are_user_memory() {
+        let buffer = user_buffer(64);
+        put(buffer + 8, &0x1122_3344u32).unwrap();
+        assert_eq!(get::<u32>(buffer + 8), Ok(0x1122_3344));
+        zero_user(buffer, 64).unwrap();
+        assert_eq!(get::<u32>(buffer + 8), Ok(0));
+    }
 }

@@ -10,6 +10,7 @@ use super::{
     cpu::{self, TASK},
     entry,
     fpu::FpuState,
+    trace::{self, Event},
 };
 use crate::{arch::UserRegs, errno::Result};
 
@@ -171,7 +172,7 @@ impl ThreadContext {
     /// # Errors
     /// `EINVAL`; the state is unchanged then.
     pub fn restore_fpu(&self, image: &[u8]) -> Result<()> {
-        self.fpu.from_bytes(self.is_live(), image)
+        self.fpu.take_image(self.is_live(), image)
     }
 
     /// Forgets bases and FPU state, as exec does.
@@ -271,6 +272,7 @@ pub(in crate::arch) fn set_current_pointer(task: *const (), context: &ThreadCont
 /// Switches stacks, segment bases, FPU state.
 pub(in crate::arch) fn switch_to(prev: &ThreadContext, next: &ThreadContext, task: *const ()) {
     let cpu = cpu::this();
+    trace::note(Event::Switch, core::ptr::from_ref(next) as u64, next.rsp.load(Ordering::Relaxed));
     if prev.is_user {
         prev.fs_base.store(read_fs_base(), Ordering::Relaxed);
         prev.gs_base.store(read_user_gs(), Ordering::Relaxed);

@@ -169,7 +169,7 @@ impl FpuState {
     fn load(&self) {
         let Some(area) = self.area else { return };
         let features = FEATURES.load(Ordering::Relaxed);
-        // SAFETY: as in `save`; the content was saved by the CPU or checked by `from_bytes`, so it is valid.
+        // SAFETY: as in `save`; the content was saved by the CPU or checked by `take_image`, so it is valid.
         unsafe {
             asm!("xrstor64 [{}]", in(reg) area.as_ptr(), in("eax") features as u32,
                 in("edx") (features >> 32) as u32, options(nostack));
@@ -218,7 +218,7 @@ impl FpuState {
     }
 
     /// Takes an image from a signal frame. Whatever it holds, loading it does not fault.
-    pub(super) fn from_bytes(&self, live: bool, image: &[u8]) -> Result<()> {
+    pub(super) fn take_image(&self, live: bool, image: &[u8]) -> Result<()> {
         let area = self.bytes();
         if image.len() < LEGACY || area.len() < MINIMUM {
             return Err(Errno::EINVAL);

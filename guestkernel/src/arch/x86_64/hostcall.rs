@@ -9,7 +9,10 @@ use core::{
 };
 use hostcall::{CALL_DATA_LEN, EventPage, HOSTCALL_PORT, Hostcall};
 
-use super::{boot_info, cpu, phys_to_virt};
+use super::{
+    boot_info, cpu, phys_to_virt,
+    trace::{self, Event},
+};
 use crate::{
     arch::PhysAddr,
     errno::{Errno, Result},
@@ -41,6 +44,7 @@ pub fn call_data(nr: Hostcall, args: [u64; 6], input: &[&[u8]], output: &mut [u8
         }
         filled += part.len();
     }
+    trace::note(Event::Hostcall, nr as u64, args[0]);
     let header = hostcall::CallHeader { nr: nr as u32, reserved: 0, args, ret: 0 };
     // SAFETY: as above; the header is the page's head.
     unsafe { (&raw mut (*page.as_ptr()).header).write_volatile(header) };

@@ -13,7 +13,7 @@
 //! | `apic`, `clock` | interrupts between CPUs, time |
 //! | `idle` | waiting for interrupts |
 //! | `hostcall` | the only way out of the VM |
-//! | `logger`, `panic` | last words and others |
+//! | `logger`, `trace`, `panic` | last words and others |
 
 mod apic;
 mod boot;
@@ -27,6 +27,7 @@ mod idle;
 mod logger;
 mod panic;
 pub mod tlb;
+mod trace;
 mod trap;
 pub mod uaccess;
 

@@ -8,7 +8,7 @@ use core::{
 };
 use hostcall::Hostcall;
 
-use super::{boot_info, cpu, hostcall::call_data, logger::Line};
+use super::{boot_info, cpu, hostcall::call_data, logger::Line, trace};
 use crate::arch::{KERNEL_STACKS, UserRegs};
 
 /// Where the linker script puts the image.
@@ -62,6 +62,8 @@ fn report(mut text: Line<3072>, rip: u64, rbp: u64) -> ! {
         backtrace(rip, rbp, |address| {
             let _ = write!(text, " {:#x}", link_address(address));
         });
+        let _ = writeln!(text);
+        trace::dump(&mut text);
     }
     loop {
         let bytes = text.as_bytes();

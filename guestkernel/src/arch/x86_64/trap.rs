@@ -6,7 +6,9 @@ use hostcall::EVENT_VECTOR;
 use super::{
     apic::{self, KICK_VECTOR, TIMER_VECTOR},
     cpu::{self, FLUSH, UACCESS},
-    panic, tlb, uaccess,
+    panic, tlb,
+    trace::{self, Event},
+    uaccess,
 };
 use crate::arch::{USER_END, UserRegs, upcall};
 
@@ -39,7 +41,11 @@ pub(super) extern "C" fn from_user(regs: &mut UserRegs, vector: u32) {
     let error = regs.orig_rax;
     regs.orig_rax = u64::MAX;
     match vector {
-        PAGE_FAULT => upcall::user_fault(regs, fault_address(), error),
+        PAGE_FAULT => {
+            let addr = fault_address();
+            trace::note(Event::UserFault, addr, regs.rip);
+            upcall::user_fault(regs, addr, error);
+        }
         FIRST_INTERRUPT.. => interrupt(vector),
         NMI => {}
         _ => exception(regs, vector),
@@ -49,6 +55,7 @@ pub(super) extern "C" fn from_user(regs: &mut UserRegs, vector: u32) {
 /// Linux's signal and code for an exception of a program.
 fn exception(regs: &mut UserRegs, vector: u32) {
     let rip = regs.rip;
+    trace::note(Event::Exception, u64::from(vector), rip);
     let (signal, code, addr) = match vector {
         0 => (SIGFPE, FPE_INTDIV, rip),
         DEBUG => {
@@ -105,14 +112,16 @@ pub(super) extern "C" fn from_kernel(regs: &mut UserRegs, vector: u32) {
     match vector {
         FIRST_INTERRUPT.. => interrupt(vector),
         PAGE_FAULT if mode & UACCESS != 0 && fault_address() < USER_END => {
+            let addr = fault_address();
+            trace::note(Event::CopyFault, addr, regs.rip);
             let write = regs.orig_rax & ERROR_WRITE != 0;
-            if upcall::kernel_fault(fault_address(), write) {
+            if upcall::kernel_fault(addr, write) {
                 // The fault may have blocked: this may be another CPU.
                 tlb::enter(cpu::this(), UACCESS);
             } else if let Some(fixup) = uaccess::fixup(regs.rip) {
                 regs.rip = fixup;
             } else {
-                panic::trap(regs, vector, fault_address());
+                panic::trap(regs, vector, addr);
             }
         }
         PAGE_FAULT => panic::trap(regs, vector, fault_address()),

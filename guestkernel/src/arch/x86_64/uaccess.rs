@@ -12,7 +12,7 @@ use super::{
     tlb,
 };
 use crate::{
-    arch::is_user_range,
+    arch::{PhysAddr, USER_END, addr, is_user_range},
     errno::{Errno, Result},
 };
 
@@ -123,22 +123,49 @@ pub fn copy_from_user(dst: &mut [u8], src: u64) -> Result<()> {
 /// # Errors
 /// `EFAULT`.
 pub fn copy_to_user(dst: u64, src: &[u8]) -> Result<()> {
-    // SAFETY: the slice is valid for reads of its length.
-    unsafe { copy_to_user_raw(dst, src.as_ptr(), src.len()) }
+    check(dst, src.len())?;
+    // SAFETY: the slice is valid for reads of its length, the target in user space.
+    let left = unsafe { copy(dst as *mut u8, src.as_ptr(), src.len()) };
+    if left == 0 { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// Copies from any kernel memory (a file window) to user memory.
-///
-/// # Safety
-/// `src` is valid for reads of `len` bytes.
-///
-/// # Errors
-/// `EFAULT`.
-pub unsafe fn copy_to_user_raw(dst: u64, src: *const u8, len: usize) -> Result<()> {
-    check(dst, len)?;
-    // SAFETY: the caller vouches for the source; the target is in user space.
-    let left = unsafe { copy(dst as *mut u8, src, len) };
-    if left == 0 { Ok(()) } else { Err(Errno::EFAULT) }
+/// As [`copy_from_user`], as far as it goes: gives the bytes copied before a fault.
+#[must_use]
+pub fn copy_from_user_partial(dst: &mut [u8], src: u64) -> usize {
+    let len = user_part(src, dst.len());
+    // SAFETY: the slice is valid, the source in user space.
+    len - unsafe { copy(dst.as_mut_ptr(), src as *const u8, len) }
+}
+
+/// As [`copy_to_user`], as far as it goes: gives the bytes copied before a fault.
+#[must_use]
+pub fn copy_to_user_partial(dst: u64, src: &[u8]) -> usize {
+    let len = user_part(dst, src.len());
+    // SAFETY: the slice is valid, the target in user space.
+    len - unsafe { copy(dst as *mut u8, src.as_ptr(), len) }
+}
+
+/// Copies from physical memory (a frame, a file window) to user memory: gives the bytes copied.
+#[must_use]
+pub fn copy_phys_to_user(dst: u64, src: PhysAddr, len: usize) -> usize {
+    let len = user_part(dst, len);
+    let src = addr::pointer(src, len);
+    // SAFETY: `pointer` checked the source; the target is in user space.
+    len - unsafe { copy(dst as *mut u8, src, len) }
+}
+
+/// Copies from user memory to physical memory that the caller owns: gives the bytes copied.
+#[must_use]
+pub fn copy_user_to_phys(dst: PhysAddr, src: u64, len: usize) -> usize {
+    let len = user_part(src, len);
+    let dst = addr::pointer(dst, len);
+    // SAFETY: `pointer` checked the target; the source is in user space.
+    len - unsafe { copy(dst, src as *const u8, len) }
+}
+
+/// How much of `len` bytes from `addr` is in user space.
+fn user_part(addr: u64, len: usize) -> usize {
+    len.min(USER_END.saturating_sub(addr) as usize)
 }
 
 /// Clears user memory.
