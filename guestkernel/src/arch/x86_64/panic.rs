@@ -80,9 +80,9 @@ fn backtrace(rip: u64, rbp: u64, mut frame: impl FnMut(u64)) {
     let direct = boot_info().direct_map;
     let mut at = rbp;
     for _ in 0..MAX_FRAMES {
-        let on_stack =
-            (at >= KERNEL_STACKS && at < KERNEL_STACKS + (1 << 39)) || (at >= direct && at < KERNEL_STACKS);
-        let on_stack = on_stack || image.contains(&at);
+        let on_stack = (KERNEL_STACKS..KERNEL_STACKS + (1 << 39)).contains(&at)
+            || (direct..KERNEL_STACKS).contains(&at)
+            || image.contains(&at);
         if !on_stack || !at.is_multiple_of(8) {
             return;
         }
