@@ -12,8 +12,11 @@ mod addr;
 mod current;
 pub mod paging;
 mod regs;
+#[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "the double reads the host's clock"))]
+mod timescale;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "nothing interrupts the double"))]
 mod upcall;
+mod xsave;
 
 #[cfg(not(target_os = "none"))]
 mod host;

@@ -1,11 +1,9 @@
 //! FPU state: a block of bytes.
 
-use crate::{
-    errno::{Errno, Result},
-    sync::SpinLock,
-};
+use crate::{arch::xsave, errno::Result, sync::SpinLock};
 
-const SIZE: usize = 576;
+const SIZE: usize = xsave::MINIMUM + 256;
+const FEATURES: u64 = 7;
 
 /// A task's FPU state.
 #[derive(Debug)]
@@ -27,21 +25,19 @@ impl FpuState {
     /// The initial state.
     #[must_use]
     pub fn new() -> Self {
-        Self(SpinLock::new([0; SIZE]))
+        let state = Self(SpinLock::new([0; SIZE]));
+        state.reset();
+        state
     }
 
     /// Back to the initial state.
     pub(super) fn reset(&self) {
-        *self.0.lock() = [0; SIZE];
+        xsave::clear(&mut *self.0.lock());
     }
 
     /// Writes the image for a signal frame; gives its length.
     pub(super) fn to_bytes(&self, out: &mut [u8]) -> usize {
-        match out.get_mut(..SIZE) {
-            Some(out) => out.copy_from_slice(&*self.0.lock()),
-            None => return 0,
-        }
-        SIZE
+        xsave::export(&*self.0.lock(), FEATURES, out)
     }
 
     /// Takes an image from a signal frame.
@@ -49,13 +45,12 @@ impl FpuState {
     /// # Errors
     /// `EINVAL`.
     pub(super) fn take_image(&self, image: &[u8]) -> Result<()> {
-        self.0.lock().copy_from_slice(image.get(..SIZE).ok_or(Errno::EINVAL)?);
-        Ok(())
+        xsave::import(&mut *self.0.lock(), image, FEATURES, 0xffff)
     }
 }
 
 /// Length of the image in a signal frame.
 #[must_use]
 pub fn size() -> usize {
-    SIZE
+    SIZE + 4
 }

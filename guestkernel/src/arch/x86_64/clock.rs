@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::apic;
+use crate::arch::timescale::{Factors, scale};
 
 /// What turns a TSC value into time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,11 +26,11 @@ static REALTIME: AtomicU64 = AtomicU64::new(0);
 static KHZ: AtomicU64 = AtomicU64::new(0);
 
 pub(super) fn init(info: &::hostcall::BootInfo) {
-    let khz = info.tsc_khz.clamp(1, 1 << 30);
-    KHZ.store(khz, Ordering::Relaxed);
+    let factors = Factors::new(info.tsc_khz);
+    KHZ.store(info.tsc_khz.max(1), Ordering::Relaxed);
     TSC_BASE.store(info.tsc_base, Ordering::Relaxed);
-    MULT.store((1_000_000 << 32) / khz, Ordering::Relaxed);
-    INVERSE.store((khz << 32) / 1_000_000, Ordering::Relaxed);
+    MULT.store(factors.to_ns, Ordering::Relaxed);
+    INVERSE.store(factors.to_ticks, Ordering::Relaxed);
     MONOTONIC.store(info.monotonic_ns, Ordering::Relaxed);
     REALTIME.store(info.realtime_ns, Ordering::Relaxed);
 }
@@ -43,10 +44,6 @@ pub fn params() -> ClockParams {
         monotonic_ns: MONOTONIC.load(Ordering::Relaxed),
         realtime_ns: REALTIME.load(Ordering::Relaxed),
     }
-}
-
-fn scale(value: u64, mult: u64) -> u64 {
-    ((u128::from(value) * u128::from(mult)) >> 32) as u64
 }
 
 /// The time-stamp counter.

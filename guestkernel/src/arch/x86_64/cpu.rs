@@ -126,7 +126,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
         asked: AtomicBool::new(false),
         fpu_owner: AtomicPtr::new(core::ptr::null_mut()),
         calls: AtomicPtr::new(core::ptr::null_mut()),
-        gdt: UnsafeCell::new(GDT),
+        gdt: UnsafeCell::new([0; 10]),
         tss: UnsafeCell::new(Tss {
             reserved: 0,
             rsp: [0; 3],
@@ -134,7 +134,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
             ist: [0; 7],
             reserved3: 0,
             reserved4: 0,
-            io_map: 104,
+            io_map: 0,
         }),
     }
 }; MAX_CPUS];
@@ -230,6 +230,9 @@ pub(super) fn init() -> Result<()> {
     let ist = [ist_stack()?, ist_stack()?];
     // SAFETY: this CPU's own tables, not loaded yet.
     let (gdt, tss) = unsafe { (&mut *cpu.gdt.get(), &mut *cpu.tss.get()) };
+    *gdt = GDT;
+    // No I/O bitmap: it starts past the segment's end.
+    tss.io_map = size_of::<Tss>() as u16;
     tss.ist[0] = ist[0];
     tss.ist[1] = ist[1];
     let base = core::ptr::from_ref(tss) as u64;

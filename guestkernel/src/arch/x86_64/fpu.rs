@@ -15,19 +15,14 @@ use core::{
 };
 
 use super::{context::ThreadContext, cpu};
-use crate::errno::{Errno, Result};
+use crate::{
+    arch::xsave::{self, LEGACY, MINIMUM, u32_at},
+    errno::{Errno, Result},
+};
 
 /// x87, SSE, AVX, the three AVX-512 components.
 const SUPPORTED: u64 = 0xe7;
-const LEGACY: usize = 512;
-const HEADER: usize = 64;
-const MINIMUM: usize = LEGACY + HEADER;
-const MXCSR: usize = 24;
 const MXCSR_MASK: usize = 28;
-const SOFTWARE: usize = 464;
-/// Linux's marks around the extended part of a signal frame's image.
-const MAGIC1: u32 = 0x4650_5853;
-const MAGIC2: u32 = 0x4650_5845;
 const NOWHERE: u32 = u32::MAX;
 
 static FEATURES: AtomicU64 = AtomicU64::new(3);
@@ -57,14 +52,6 @@ pub(super) fn init(xcr0: u64) {
     unsafe { asm!("fninit", "fxsave64 [{}]", in(reg) &raw mut image, options(nostack)) };
     let mask = u32_at(&image.0, MXCSR_MASK);
     MXCSR_VALID.store(if mask == 0 { 0xffbf } else { mask }, Ordering::Relaxed);
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
 fn area_size() -> usize {
@@ -121,12 +108,7 @@ impl FpuState {
     }
 
     fn clear(&self) {
-        let bytes = self.bytes();
-        bytes.fill(0);
-        if bytes.len() >= MINIMUM {
-            bytes[..2].copy_from_slice(&0x37fu16.to_le_bytes());
-            bytes[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80u32.to_le_bytes());
-        }
+        xsave::clear(self.bytes());
         self.cpu.store(NOWHERE, Ordering::Relaxed);
     }
 
@@ -203,38 +185,13 @@ impl FpuState {
         if live {
             self.save();
         }
-        let area = self.bytes();
-        let length = area.len() + 4;
-        let Some(out) = out.get_mut(..length).filter(|_| area.len() >= MINIMUM) else { return 0 };
-        out[..area.len()].copy_from_slice(area);
-        let features = FEATURES.load(Ordering::Relaxed);
-        out[SOFTWARE..LEGACY].fill(0);
-        out[SOFTWARE..SOFTWARE + 4].copy_from_slice(&MAGIC1.to_le_bytes());
-        out[SOFTWARE + 4..SOFTWARE + 8].copy_from_slice(&(length as u32).to_le_bytes());
-        out[SOFTWARE + 8..SOFTWARE + 16].copy_from_slice(&features.to_le_bytes());
-        out[SOFTWARE + 16..SOFTWARE + 20].copy_from_slice(&(area.len() as u32).to_le_bytes());
-        out[area.len()..].copy_from_slice(&MAGIC2.to_le_bytes());
-        length
+        xsave::export(self.bytes(), FEATURES.load(Ordering::Relaxed), out)
     }
 
     /// Takes an image from a signal frame. Whatever it holds, loading it does not fault.
     pub(super) fn take_image(&self, live: bool, image: &[u8]) -> Result<()> {
-        let area = self.bytes();
-        if image.len() < LEGACY || area.len() < MINIMUM {
-            return Err(Errno::EINVAL);
-        }
-        let extended = u32_at(image, SOFTWARE) == MAGIC1
-            && image.len() >= area.len() + 4
-            && u32_at(image, SOFTWARE + 16) as usize == area.len()
-            && u32_at(image, area.len()) == MAGIC2;
-        let count = if extended { area.len() } else { LEGACY };
-        area[count..].fill(0);
-        area[..count].copy_from_slice(&image[..count]);
-        let valid = u32_at(area, MXCSR) & MXCSR_VALID.load(Ordering::Relaxed);
-        area[MXCSR..MXCSR + 4].copy_from_slice(&valid.to_le_bytes());
-        let present = if extended { u64_at(area, LEGACY) & FEATURES.load(Ordering::Relaxed) } else { 3 };
-        area[LEGACY..MINIMUM].fill(0);
-        area[LEGACY..LEGACY + 8].copy_from_slice(&present.to_le_bytes());
+        let features = FEATURES.load(Ordering::Relaxed);
+        xsave::import(self.bytes(), image, features, MXCSR_VALID.load(Ordering::Relaxed))?;
         self.cpu.store(NOWHERE, Ordering::Relaxed);
         if live {
             self.load();
