@@ -11,6 +11,7 @@ mod place;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, anyhow};
 use benches::report::{Figure, Report};
@@ -35,7 +36,16 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Measure, and write the report.
-    Run(Options),
+    Run(Box<Options>),
+    /// List the rows, or check that the named ones exist.
+    Rows {
+        /// Names to check.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// Systems to check.
+        #[arg(long, value_delimiter = ',')]
+        systems: Vec<System>,
+    },
     /// Show a report as a table.
     Table {
         /// File that holds the report; lines before the marked one are skipped.
@@ -96,9 +106,23 @@ struct Options {
     limit: u64,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().action {
+fn main() -> ExitCode {
+    match act(Arguments::parse().action) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(action: Action) -> Result<()> {
+    match action {
         Action::Run(options) => run(&options),
+        Action::Rows { only, systems: _checked_by_parsing } => {
+            chosen(&only)?.iter().for_each(|row| println!("{:<22} {}", row.name, row.title));
+            Ok(())
+        }
         Action::Table { file, markdown, json } => show(&file, markdown, json.as_ref()),
     }
 }
@@ -119,8 +143,12 @@ fn save(report: &Report, file: &PathBuf) -> Result<()> {
     fs::write(file, serde_json::to_string_pretty(report)? + "\n").with_context(|| file.display().to_string())
 }
 
+fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
+    rows::choose(names).map_err(|reason| anyhow!(reason))
+}
+
 fn run(options: &Options) -> Result<()> {
-    let rows = rows::choose(&options.only).map_err(|reason| anyhow!(reason))?;
+    let rows = chosen(&options.only)?;
     let systems = if options.systems.is_empty() { SYSTEMS.to_vec() } else { options.systems.clone() };
     let mut report = Report {
         mode: if options.count { "count" } else { "time" }.into(),
