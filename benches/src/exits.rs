@@ -1,27 +1,34 @@
 //! VM exits, counted by the kernel's own trace points.
 //!
 //! KVM's statistics vanish with the VM, and the VM ends with the container. Trace instances stay: one counts
-//! `kvm_exit` (every exit), one `kvm_userspace_exit` (those that went on to the VMM). What is read is how many events
-//! their buffers have taken in, kept or overwritten; the events themselves are never looked at. Of two runs that do
-//! different numbers of the same operation, the difference holds the operations' exits alone.
+//! `kvm_exit` (every exit), one those of them that an interrupt of the host caused (its clock ticks, mostly, which come
+//! with time and not with operations), one `kvm_userspace_exit` (those that went on to the VMM). What is read is how
+//! many events their buffers have taken in, kept or overwritten; the events themselves are never looked at. Of two runs
+//! that do different numbers of the same operation, the difference holds the operations' exits alone.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Counts of both kinds of exits.
+/// An external interrupt as the reason of an exit: VMX (`isa` 1) and SVM (`isa` 2) number it differently.
+const INTERRUPTED: &str = "(isa == 1 && exit_reason == 1) || (isa == 2 && exit_reason == 96)";
+
+/// Counts of exits by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exits {
     /// All exits.
     pub all: u64,
+    /// Exits that only let the host take an interrupt.
+    pub interrupts: u64,
     /// Exits that the VMM served.
     pub user: u64,
 }
 
-/// Two trace instances that count until they are dropped.
+/// Three trace instances that count until they are dropped.
 #[derive(Debug)]
 pub struct Counter {
     all: Instance,
+    interrupts: Instance,
     user: Instance,
 }
 
@@ -32,8 +39,9 @@ impl Counter {
     /// When the kernel does not offer trace instances or KVM's trace points.
     pub fn new(tracing: &Path) -> io::Result<Counter> {
         Ok(Counter {
-            all: Instance::new(tracing, "ringfence-bench-exits", "kvm_exit")?,
-            user: Instance::new(tracing, "ringfence-bench-user", "kvm_userspace_exit")?,
+            all: Instance::new(tracing, "ringfence-bench-exits", "kvm_exit", None)?,
+            interrupts: Instance::new(tracing, "ringfence-bench-interrupts", "kvm_exit", Some(INTERRUPTED))?,
+            user: Instance::new(tracing, "ringfence-bench-user", "kvm_userspace_exit", None)?,
         })
     }
 
@@ -42,7 +50,7 @@ impl Counter {
     /// # Errors
     /// When the statistics cannot be read.
     pub fn read(&self) -> io::Result<Exits> {
-        Ok(Exits { all: self.all.count()?, user: self.user.count()? })
+        Ok(Exits { all: self.all.count()?, interrupts: self.interrupts.count()?, user: self.user.count()? })
     }
 }
 
@@ -50,14 +58,18 @@ impl Counter {
 struct Instance(PathBuf);
 
 impl Instance {
-    fn new(tracing: &Path, name: &str, event: &str) -> io::Result<Instance> {
+    fn new(tracing: &Path, name: &str, event: &str, filter: Option<&str>) -> io::Result<Instance> {
         let folder = tracing.join("instances").join(name);
         match fs::create_dir(&folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
         let instance = Instance(folder);
-        fs::write(instance.0.join("events/kvm").join(event).join("enable"), "1")?;
+        let event = instance.0.join("events/kvm").join(event);
+        if let Some(filter) = filter {
+            fs::write(event.join("filter"), filter)?;
+        }
+        fs::write(event.join("enable"), "1")?;
         Ok(instance)
     }
 

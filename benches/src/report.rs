@@ -53,6 +53,9 @@ pub struct Figure {
     /// VM exits per operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exits: Option<f64>,
+    /// VM exits per operation that only let the host take an interrupt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupt_exits: Option<f64>,
     /// VM exits per operation that went on to the VMM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_exits: Option<f64>,

@@ -5,7 +5,6 @@ use std::fmt::Write;
 use crate::report::{Figure, Report, ReportRow};
 use crate::rows::{self, Kind};
 use crate::stats::geometric_mean;
-use crate::systems::System;
 
 const TITLE: usize = 36;
 const COLUMN: usize = 20;
@@ -114,22 +113,30 @@ fn mean(report: &Report, system: &str) -> String {
     geometric_mean(&ratios).map_or("-".into(), |mean| format!("{mean:.2} of {}", ratios.len()))
 }
 
-/// ringfence's exits per operation, where they were counted.
+/// Exits per operation, of the systems for which they were counted.
 fn exits(report: &Report) -> String {
-    let name = System::Ringfence.name();
+    report.systems.iter().map(|system| exits_of(report, system)).collect()
+}
+
+fn exits_of(report: &Report, system: &str) -> String {
     let counted: Vec<(&ReportRow, &Figure)> = report
         .rows
         .iter()
-        .filter_map(|row| Some((row, row.systems.get(name)?)))
+        .filter_map(|row| Some((row, row.systems.get(system)?)))
         .filter(|(_, figure)| figure.exits.is_some())
         .collect();
     if counted.is_empty() {
         return String::new();
     }
     let mut out = String::from("\n");
-    line(&mut out, "ringfence: VM exits per operation", ["all", "to the VMM"].into_iter());
+    line(
+        &mut out,
+        &format!("{system}: VM exits"),
+        ["per operation", "host interrupts", "to the VMM"].into_iter(),
+    );
     for (row, figure) in counted {
-        let amounts = [figure.exits, figure.user_exits].map(|exits| exits.map_or("-".into(), exits_text));
+        let amounts = [figure.exits, figure.interrupt_exits, figure.user_exits]
+            .map(|exits| exits.map_or("-".into(), exits_text));
         line(&mut out, title(row), amounts.iter().map(String::as_str));
     }
     out

@@ -74,7 +74,10 @@ struct Options {
     /// Also show where the cost of ringfence's `run /bin/true` goes.
     #[arg(long)]
     breakdown: bool,
-    /// Leave out ringfence's exits per operation.
+    /// Systems whose VM exits per operation are counted.
+    #[arg(long, value_delimiter = ',', default_value = "ringfence")]
+    exits: Vec<System>,
+    /// Leave out VM exits per operation.
     #[arg(long)]
     no_exits: bool,
     /// Program that measures operations.

@@ -2,7 +2,7 @@
 //!
 //! A system that dies or stops at one operation loses that one: the next container goes on with the rest.
 
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::Result;
 use benches::exits::{Counter, Exits, per_operation};
@@ -50,25 +50,28 @@ pub(crate) fn measure(system: System, names: &[&str], place: &Place, options: &O
             figures.push((left.remove(0).to_string(), Figure::missing(trouble)));
         }
     }
-    if system == System::Ringfence && !options.no_exits {
-        count_exits(&mut figures, place);
+    if options.exits.contains(&system) && !options.no_exits {
+        count_exits(system, &mut figures, place);
     }
     Ok(figures)
 }
 
 /// Adds the exits per operation to the figures.
-fn count_exits(figures: &mut Figures, place: &Place) {
+fn count_exits(system: System, figures: &mut Figures, place: &Place) {
     for (name, figure) in figures.iter_mut().filter(|(_, figure)| figure.median.is_some()) {
-        eprintln!("ringfence: exits of {name}");
-        let runs = (runs_for(figure.median.unwrap_or(1.0)), System::Ringfence);
-        let short = exits_of(name, runs.0, place);
-        let long = exits_of(name, runs.0 * 2, place);
+        eprintln!("{system}: exits of {name}");
+        let runs = runs_for(figure.median.unwrap_or(1.0));
+        let short = exits_of(system, name, runs, place);
+        let long = exits_of(system, name, runs * 2, place);
         match (short, long) {
             (Ok(short), Ok(long)) => {
-                figure.exits = per_operation((short.0, short.1.all), (long.0, long.1.all));
-                figure.user_exits = per_operation((short.0, short.1.user), (long.0, long.1.user));
+                let each =
+                    |of: fn(&Exits) -> u64| per_operation((short.0, of(&short.1)), (long.0, of(&long.1)));
+                figure.exits = each(|exits| exits.all);
+                figure.interrupt_exits = each(|exits| exits.interrupts);
+                figure.user_exits = each(|exits| exits.user);
             }
-            (Err(error), _) | (_, Err(error)) => eprintln!("ringfence: no exits of {name}: {error}"),
+            (Err(error), _) | (_, Err(error)) => eprintln!("{system}: no exits of {name}: {error}"),
         }
     }
 }
@@ -81,20 +84,19 @@ fn runs_for(cost: f64) -> u64 {
 }
 
 /// Operations done and exits taken by one container that runs one operation.
-fn exits_of(name: &str, runs: u64, place: &Place) -> Result<(u64, Exits)> {
-    let counter = Counter::new(std::path::Path::new(TRACING))?;
+fn exits_of(system: System, name: &str, runs: u64, place: &Place) -> Result<(u64, Exits)> {
+    let counter = Counter::new(Path::new(TRACING))?;
     let program = format!("{FOLDER}/opbench");
     let runs = runs.to_string();
     let mut operations = None;
-    let limit: Duration = place.limit;
-    place.clear(System::Ringfence, "bench-operations");
-    let mut command = place.run(System::Ringfence, &[&program, "--root", FOLDER, name, &runs])?;
-    converse(&mut command, limit, |line| {
+    place.clear(system, "bench-operations");
+    let mut command = place.run(system, &[&program, "--root", FOLDER, name, &runs])?;
+    converse(&mut command, place.limit, |line| {
         operations = operations.or_else(|| OpLine::parse(line)?.total);
         false
     })?;
     let exits = counter.read()?;
-    place.clear(System::Ringfence, "bench-operations");
+    place.clear(system, "bench-operations");
     match operations {
         Some(operations) => Ok((operations, exits)),
         None => anyhow::bail!("no result"),
