@@ -18,6 +18,8 @@ const ENTRIES: usize = 512;
 /// Entries of the top-level table that belong to user space.
 const USER_ENTRIES: usize = 256;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// An entry with one of these maps a page.
+const OCCUPIED: u64 = PteFlags::PRESENT.bits() | PteFlags::PROT_NONE.bits();
 /// Intermediate entries permit everything; the last level decides.
 const TABLE_FLAGS: u64 = PteFlags::PRESENT.bits() | PteFlags::WRITE.bits() | PteFlags::USER.bits();
 
@@ -39,6 +41,8 @@ bitflags::bitflags! {
         const COW = 1 << 9;
         /// Software: a reference-counted frame of RAM; clear for a page of a file window.
         const FRAME = 1 << 10;
+        /// Software: in the place of `PRESENT`, the page is kept but no access is allowed.
+        const PROT_NONE = 1 << 11;
         /// Instructions may not be fetched.
         const NX = 1 << 63;
     }
@@ -67,10 +71,10 @@ impl Pte {
         PhysAddr(self.raw() & ADDRESS)
     }
 
-    /// Whether it maps anything.
+    /// Whether it maps a page, be it one that may not be accessed ([`PteFlags::PROT_NONE`]).
     #[must_use]
     pub fn is_present(&self) -> bool {
-        self.raw() & PteFlags::PRESENT.bits() != 0
+        self.raw() & OCCUPIED != 0
     }
 
     /// Makes it map `addr`; gives nothing back, so the former content must not hold a reference.
@@ -94,7 +98,7 @@ impl Pte {
             return None;
         }
         let old = self.0.swap(0, Ordering::AcqRel);
-        (old & 1 != 0).then(|| (PhysAddr(old & ADDRESS), PteFlags::from_bits_truncate(old)))
+        (old & OCCUPIED != 0).then(|| (PhysAddr(old & ADDRESS), PteFlags::from_bits_truncate(old)))
     }
 }
 
@@ -329,7 +333,7 @@ impl PageTable {
     }
 }
 
-/// Visits the present last-level entries of `[start, end)`.
+/// Visits the occupied last-level entries of `[start, end)`.
 fn walk(root: PhysAddr, start: u64, end: u64, f: &mut impl FnMut(u64, &Pte) -> Result<()>) -> Result<()> {
     let mut va = start & !(PAGE - 1);
     'outer: while va < end {
@@ -362,7 +366,7 @@ fn walk(root: PhysAddr, start: u64, end: u64, f: &mut impl FnMut(u64, &Pte) -> R
 fn free_tables(at: PhysAddr, level: u32, entries: usize) {
     for entry in &table(at)[..entries] {
         let value = entry.raw();
-        if value & PteFlags::PRESENT.bits() == 0 {
+        if value & OCCUPIED == 0 {
             continue;
         }
         let addr = PhysAddr(value & ADDRESS);
@@ -437,6 +441,21 @@ mod tests {
         let mut child = PageTable::new().unwrap();
         child.copy_range(&mut parent, 0x1000, 0x2000, CopyMode::Share).unwrap();
         assert_eq!(child.translate(0x1000), Some((PhysAddr(0x9000), PteFlags::PRESENT | PteFlags::WRITE)));
+    }
+
+    #[test]
+    fn a_page_without_rights_is_kept() {
+        let mut table = setup();
+        let frame = frame::alloc().unwrap();
+        table.map(0x1000, frame.clone().into_raw(), RW).unwrap();
+        assert!(table.protect(0x1000, PteFlags::PROT_NONE | PteFlags::FRAME | PteFlags::NX));
+        let (addr, flags) = table.translate(0x1000).unwrap();
+        assert_eq!((addr, flags.contains(PteFlags::PRESENT)), (frame.addr(), false));
+        let mut child = PageTable::new().unwrap();
+        child.copy_range(&mut table, 0, 0x2000, CopyMode::CopyOnWrite).unwrap();
+        assert_eq!(frame.refcount(), 3);
+        drop((table, child));
+        assert!(frame.is_unique());
     }
 
     /// Addresses that fall into few tables, and into far ones.
