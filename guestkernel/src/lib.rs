@@ -12,6 +12,8 @@ extern crate std;
 pub mod arch;
 pub mod errno;
 pub mod mem;
+pub mod mm;
 pub mod sync;
 pub mod task;
 pub mod time;
+pub mod uio;

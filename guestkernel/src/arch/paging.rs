@@ -193,6 +193,23 @@ pub(super) fn translate_in(root: PhysAddr, va: u64) -> Option<(PhysAddr, PteFlag
     entry.is_present().then(|| (entry.addr(), entry.flags()))
 }
 
+/// Names a [`PageTable`] to the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableHandle(PhysAddr);
+
+impl TableHandle {
+    /// Makes the table the current CPU's address space.
+    pub fn activate(self) {
+        super::activate_root(self.0);
+    }
+
+    /// As [`PageTable::id`].
+    #[must_use]
+    pub const fn id(self) -> u64 {
+        self.0.0
+    }
+}
+
 /// An address space's tables. Dropping it drops the frame references that entries still hold.
 #[derive(Debug)]
 pub struct PageTable {
@@ -229,6 +246,13 @@ impl PageTable {
     /// Makes this the current CPU's address space.
     pub fn activate(&self) {
         super::activate_root(self.root);
+    }
+
+    /// What activating needs, usable while something else has the table borrowed. Its holder keeps the table
+    /// alive.
+    #[must_use]
+    pub const fn handle(&self) -> TableHandle {
+        TableHandle(self.root)
     }
 
     /// Maps a page. The entry must not be in use.

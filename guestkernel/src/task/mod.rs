@@ -5,8 +5,8 @@ pub mod wait;
 
 use alloc::sync::Arc;
 
+use crate::arch::context::ThreadContext;
 pub use crate::arch::{CurrentTask as Current, current};
-use crate::arch::{context::ThreadContext, paging::PageTable};
 
 /// A thread.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Task {
 
     /// Its address space.
     #[must_use]
-    pub fn address_space(&self) -> Option<Arc<PageTable>> {
+    pub fn address_space(&self) -> Option<Arc<crate::mm::AddressSpace>> {
         None
     }
 }

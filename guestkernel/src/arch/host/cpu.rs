@@ -21,3 +21,9 @@ pub fn count() -> usize {
 pub fn start(_index: usize) -> Result<()> {
     Err(Errno::ENODEV)
 }
+
+/// CPUID leaf 1 EDX.
+#[must_use]
+pub fn features_edx() -> u32 {
+    0x178b_fbff
+}

@@ -291,6 +291,12 @@ pub(super) fn cpuid(leaf: u32, sub: u32) -> CpuidResult {
     __cpuid_count(leaf, sub)
 }
 
+/// CPUID leaf 1 EDX, which programs get as `AT_HWCAP`.
+#[must_use]
+pub fn features_edx() -> u32 {
+    cpuid(1, 0).edx
+}
+
 /// What the security model needs, always; what else the CPU has, when it has it.
 fn protections() {
     let features = cpuid(7, 0);

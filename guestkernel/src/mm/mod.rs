@@ -1,0 +1,71 @@
+//! Address spaces.
+//!
+//! What Linux does: an address space is a set of areas (VMAs); a page gets its memory at the first access;
+//! fork shares pages until one side writes. What we do: the same, over [`crate::arch::paging`]. One sleeping
+//! lock guards areas and page tables of a space; a fault may do a hostcall under it. Nothing copies from or to
+//! user memory while it holds that lock.
+//!
+//! Anonymous memory that is touched in sequence is mapped in runs, and file pages that are ready around a
+//! fault are mapped with it: the exception is paid once for many pages.
+//!
+//! A page whose area has no rights keeps its memory in a page-table entry that is not present
+//! ([`PteFlags::PROT_NONE`](crate::arch::paging::PteFlags)).
+
+mod access;
+pub mod exec;
+mod fault;
+mod map;
+pub mod shmem;
+mod space;
+mod vma;
+
+pub use fault::{Access, Fault};
+pub use map::{MapFlags, MapRequest};
+pub use space::{AddressSpace, Limits, Marks, VmaInfo};
+pub use vma::{Backing, Mappable, ObjectName, PageSource, Prot, VmaFlags};
+
+use crate::{errno::Errno, mem::PAGE_SIZE};
+
+/// Lowest address that may be mapped without `CAP_SYS_RAWIO` (`vm.mmap_min_addr`).
+pub const MMAP_MIN_ADDR: u64 = 0x1_0000;
+/// Most areas of a space (`vm.max_map_count`).
+pub const MAX_MAP_COUNT: usize = 65530;
+
+/// Rounds up to whole pages; `None` on overflow.
+pub(crate) const fn page_up(value: u64) -> Option<u64> {
+    match value.checked_add(PAGE_SIZE - 1) {
+        Some(value) => Some(value & !(PAGE_SIZE - 1)),
+        None => None,
+    }
+}
+
+/// Rounds down to a page.
+pub(crate) const fn page_down(value: u64) -> u64 {
+    value & !(PAGE_SIZE - 1)
+}
+
+/// Resolves a page fault of ring 3 at `addr`.
+///
+/// # Errors
+/// The signal that the fault becomes.
+pub fn handle_user_fault(addr: u64, access: Access) -> core::result::Result<(), Fault> {
+    match crate::task::current().address_space() {
+        Some(mm) => mm.handle_fault(addr, access),
+        None => Err(Fault::Segv { mapped: false }),
+    }
+}
+
+/// Resolves a page fault of the kernel on user memory; whether the access can be tried again.
+#[must_use]
+pub fn handle_kernel_fault(addr: u64, write: bool) -> bool {
+    handle_user_fault(addr, if write { Access::Write } else { Access::Read }).is_ok()
+}
+
+impl From<Fault> for Errno {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::OutOfMemory => Errno::ENOMEM,
+            Fault::Segv { .. } | Fault::Bus => Errno::EFAULT,
+        }
+    }
+}

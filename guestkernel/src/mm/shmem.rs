@@ -1,0 +1,49 @@
+//! Shared memory objects: sparse pages of RAM that mappings share.
+
+use alloc::{collections::BTreeMap, sync::Arc};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::vma::{Mappable, ObjectName, PageSource};
+use crate::{
+    errno::{Errno, Result},
+    mem::frame::{self, Frame},
+    sync::SpinLock,
+};
+
+/// The object behind `MAP_SHARED | MAP_ANONYMOUS`.
+#[derive(Debug)]
+pub struct SharedMemory {
+    pages: SpinLock<BTreeMap<u64, Frame>>,
+    /// Length in pages.
+    len: u64,
+    ino: u64,
+}
+
+impl SharedMemory {
+    /// An object of `pages` pages of zeroes.
+    #[must_use]
+    pub fn new(pages: u64) -> Arc<Self> {
+        static INODES: AtomicU64 = AtomicU64::new(1);
+        let ino = INODES.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { pages: SpinLock::new(BTreeMap::new()), len: pages, ino })
+    }
+}
+
+impl Mappable for SharedMemory {
+    fn page(&self, index: u64, _write: bool) -> Result<PageSource> {
+        if index >= self.len {
+            return Err(Errno::ENXIO);
+        }
+        let mut pages = self.pages.lock();
+        if let Some(frame) = pages.get(&index) {
+            return Ok(PageSource::Frame(frame.clone()));
+        }
+        let frame = frame::alloc_zeroed().ok_or(Errno::ENOMEM)?;
+        pages.insert(index, frame.clone());
+        Ok(PageSource::Frame(frame))
+    }
+
+    fn name(&self) -> ObjectName {
+        ObjectName { dev: 1, ino: self.ino, path: b"/dev/zero (deleted)".to_vec() }
+    }
+}

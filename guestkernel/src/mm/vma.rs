@@ -1,0 +1,140 @@
+//! Virtual memory areas and what is behind them.
+
+use alloc::{sync::Arc, vec::Vec};
+
+use crate::{arch::PhysAddr, arch::paging::PteFlags, errno::Result, mem::frame::Frame};
+
+bitflags::bitflags! {
+    /// Rights of an area (`PROT_*`, with their values).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Prot: u32 {
+        /// `PROT_READ`.
+        const READ = 1;
+        /// `PROT_WRITE`.
+        const WRITE = 2;
+        /// `PROT_EXEC`.
+        const EXEC = 4;
+    }
+
+    /// Properties of an area.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct VmaFlags: u32 {
+        /// Writes are seen by every mapping of the object (`MAP_SHARED`).
+        const SHARED = 1;
+        /// Grows towards lower addresses by faults (a stack).
+        const GROWSDOWN = 2;
+        /// Locked in memory.
+        const LOCKED = 4;
+        /// Not copied by fork.
+        const DONTFORK = 8;
+        /// Empty in a forked child.
+        const WIPEONFORK = 16;
+        /// The object does not permit `PROT_WRITE` to be given later.
+        const NEVER_WRITE = 32;
+        /// The heap that `brk(2)` moves the end of.
+        const HEAP = 64;
+    }
+}
+
+/// A page of an object.
+#[derive(Debug)]
+pub enum PageSource {
+    /// A frame of RAM; the reference goes to the mapping.
+    Frame(Frame),
+    /// A page of a file window, valid as long as the object.
+    Window(PhysAddr),
+}
+
+/// What `/proc/PID/maps` says of an object.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectName {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Path.
+    pub path: Vec<u8>,
+}
+
+/// A thing that can be mapped: a file's pages, shared memory.
+pub trait Mappable: Send + Sync {
+    /// Page `index` of the object. `write`: it is about to be written through the mapping.
+    ///
+    /// # Errors
+    /// `ENXIO` beyond the end of the object (`SIGBUS`), `EIO`, `ENOMEM`.
+    fn page(&self, index: u64, write: bool) -> Result<PageSource>;
+
+    /// How many pages from `index` on, at most `max`, [`Self::page`] gives without I/O.
+    fn ready(&self, index: u64, max: usize) -> usize {
+        let _ = (index, max);
+        1
+    }
+
+    /// Its name.
+    fn name(&self) -> ObjectName {
+        ObjectName::default()
+    }
+}
+
+/// What an area shows.
+#[derive(Clone)]
+pub enum Backing {
+    /// Private zero-filled memory.
+    Anonymous,
+    /// An object.
+    Object(Arc<dyn Mappable>),
+}
+
+impl core::fmt::Debug for Backing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Object(_) => "Object",
+        })
+    }
+}
+
+/// One area; its start is the key it is stored under.
+#[derive(Clone, Debug)]
+pub(super) struct Vma {
+    /// First address after it.
+    pub end: u64,
+    /// Rights.
+    pub prot: Prot,
+    /// Properties.
+    pub flags: VmaFlags,
+    /// What it shows.
+    pub backing: Backing,
+    /// Byte offset in the object of the area's start.
+    pub offset: u64,
+}
+
+impl Vma {
+    /// The page-table flags of a page of this area that may be written (if the area may).
+    pub(super) fn pte_flags(&self) -> PteFlags {
+        let mut flags = PteFlags::USER | PteFlags::ACCESSED;
+        if self.prot.is_empty() {
+            return flags | PteFlags::PROT_NONE | PteFlags::NX;
+        }
+        flags |= PteFlags::PRESENT;
+        if self.prot.contains(Prot::WRITE) {
+            flags |= PteFlags::WRITE;
+        }
+        if !self.prot.contains(Prot::EXEC) {
+            flags |= PteFlags::NX;
+        }
+        flags
+    }
+
+    /// Whether the area at `start` and `next`, which follows it, can be one.
+    pub(super) fn joins(&self, start: u64, next: &Self) -> bool {
+        let continues = match (&self.backing, &next.backing) {
+            (Backing::Anonymous, Backing::Anonymous) => true,
+            (Backing::Object(a), Backing::Object(b)) => {
+                Arc::ptr_eq(a, b) && self.offset + (self.end - start) == next.offset
+            }
+            _ => false,
+        };
+        continues && self.prot == next.prot && self.flags == next.flags
+    }
+}
