@@ -160,6 +160,18 @@ impl Source<'_> {
         }
     }
 
+    /// Passes over at most `len` bytes without reading them, as a sink of everything does.
+    pub fn skip(&mut self, len: usize) -> usize {
+        match self {
+            Self::Kernel(rest) => {
+                let count = len.min(rest.len());
+                *rest = &rest[count..];
+                count
+            }
+            Self::User(ranges) => ranges.step(len, |_, _, count| count).unwrap_or(0),
+        }
+    }
+
     /// Takes bytes; gives how many there were.
     ///
     /// # Errors
