@@ -18,6 +18,10 @@ const ENTRIES: usize = 512;
 /// Entries of the top-level table that belong to user space.
 const USER_ENTRIES: usize = 256;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+/// The translation outlives a switch of address spaces: the kernel's own do.
+const GLOBAL: u64 = 1 << 8;
+/// In the place of a table: a large page.
+const LARGE: u64 = 1 << 7;
 /// An entry with one of these maps a page.
 const OCCUPIED: u64 = PteFlags::PRESENT.bits() | PteFlags::PROT_NONE.bits();
 /// Intermediate entries permit everything; the last level decides.
@@ -162,7 +166,7 @@ fn make_leaf(root: PhysAddr, va: u64) -> Result<&'static [Pte; ENTRIES]> {
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the double has no kernel half"))]
 pub(super) fn map_kernel(root: PhysAddr, va: u64, page: PhysAddr) -> Result<()> {
     let flags = PteFlags::PRESENT | PteFlags::WRITE | PteFlags::NX | PteFlags::ACCESSED | PteFlags::DIRTY;
-    make_leaf(root, va)?[slot(va, 0)].set(page, flags);
+    make_leaf(root, va)?[slot(va, 0)].set(page, flags | PteFlags::from_bits_retain(GLOBAL));
     Ok(())
 }
 
@@ -175,6 +179,40 @@ pub(super) fn reserve_kernel_slot(root: PhysAddr, va: u64) -> Result<()> {
     }
     let new = frame::alloc_zeroed().ok_or(Errno::ENOMEM)?.into_raw();
     entry.set(new, PteFlags::PRESENT | PteFlags::WRITE);
+    Ok(())
+}
+
+/// Takes the right to write from the kernel's pages of a range, splitting large pages that reach beyond it.
+/// The caller flushes the range.
+#[cfg_attr(not(any(test, target_os = "none")), expect(dead_code, reason = "the double has no kernel half"))]
+pub(super) fn write_protect_kernel(root: PhysAddr, start: u64, len: u64) -> Result<()> {
+    for va in (start..start + len).step_by(PAGE as usize) {
+        let mut at = root;
+        for level in [3, 2, 1] {
+            let entry = &table(at)[slot(va, level)];
+            if entry.raw() & LARGE != 0 {
+                split(entry, level)?;
+            }
+            if !entry.is_present() {
+                return Err(Errno::EFAULT);
+            }
+            at = entry.addr();
+        }
+        table(at)[slot(va, 0)].clear_flags(PteFlags::WRITE);
+    }
+    Ok(())
+}
+
+/// Replaces an entry for a large page by a table of the next smaller ones.
+fn split(entry: &Pte, level: u32) -> Result<()> {
+    let large = entry.raw();
+    let lower = level - 1;
+    let keep = if lower == 0 { !LARGE } else { u64::MAX };
+    let new = frame::alloc_zeroed().ok_or(Errno::ENOMEM)?.into_raw();
+    for (index, part) in (0u64..).zip(table(new)) {
+        part.0.store((large + index * span(lower)) & keep, Ordering::Relaxed);
+    }
+    entry.set(new, PteFlags::PRESENT | PteFlags::WRITE | PteFlags::ACCESSED);
     Ok(())
 }
 
@@ -480,6 +518,29 @@ mod tests {
         assert_eq!(frame.refcount(), 3);
         drop((table, child));
         assert!(frame.is_unique());
+    }
+
+    #[test]
+    fn large_pages_are_split_around_what_is_protected() {
+        const GIB: u64 = 1 << 30;
+        let mut page_table = setup();
+        // The tables above are made for a neighbour; then a 1 GiB page is put beside it.
+        page_table.map(0, PhysAddr(0x1000), PteFlags::PRESENT).unwrap();
+        let upper = table(page_table.root())[0].addr();
+        let bits = PteFlags::PRESENT | PteFlags::WRITE | PteFlags::NX;
+        table(upper)[1].set(PhysAddr(2 * GIB), bits | PteFlags::from_bits_retain(LARGE));
+        let start = GIB + (3 << 21) + 5 * PAGE;
+        write_protect_kernel(page_table.root(), start, 2 * PAGE).unwrap();
+        for (page, writable) in [(4, true), (5, false), (6, false), (7, true)] {
+            let va = GIB + (3 << 21) + page * PAGE;
+            let (addr, flags) = page_table.translate(va).unwrap();
+            assert_eq!(addr.0, va + GIB);
+            assert_eq!(flags.contains(PteFlags::WRITE), writable, "page {page}");
+            assert!(flags.contains(PteFlags::NX));
+        }
+        assert_eq!(write_protect_kernel(page_table.root(), 1 << 40, PAGE), Err(Errno::EFAULT));
+        // What is left of it is not frames of RAM.
+        table(upper)[1].take();
     }
 
     /// Addresses that fall into few tables, and into far ones.

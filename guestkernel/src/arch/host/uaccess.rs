@@ -27,7 +27,8 @@ fn in_buffer(addr: u64, len: u64) -> bool {
 
 /// Finds the bytes from `addr` to the end of its page.
 fn page_pointer(addr: u64, write: bool) -> Result<*mut u8> {
-    let needed = if write { PteFlags::WRITE | PteFlags::USER } else { PteFlags::USER };
+    let usable = PteFlags::PRESENT | PteFlags::USER;
+    let needed = if write { usable | PteFlags::WRITE } else { usable };
     let root = active_root().ok_or(Errno::EFAULT)?;
     loop {
         if let Some((page, flags)) = paging::translate_in(root, addr)

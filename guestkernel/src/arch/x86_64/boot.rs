@@ -8,7 +8,7 @@ use super::{DIRECT_MAP, KERNEL_ROOT, PHYS_END, apic, clock, cpu, exit_sandbox, f
 use crate::{
     arch::{KERNEL_STACKS, PhysAddr, paging, phys_to_virt, upcall},
     errno::{Errno, Result},
-    mem::frame,
+    mem::{frame, kstack::KernelStack},
 };
 
 static INFO: spin::Once<BootInfo> = spin::Once::new();
@@ -58,7 +58,31 @@ extern "C" fn start(info: *mut BootInfo, index: u64) -> ! {
         log::error!("vCPU {index} does not start: {error}");
         exit_sandbox(BOOT_FAILED);
     }
-    if index == 0 { upcall::main() } else { crate::task::sched::cpu_main() }
+    if index != 0 {
+        crate::task::sched::cpu_main()
+    }
+    // The VMM's stack has no guard page below it.
+    match KernelStack::new() {
+        Ok(stack) => {
+            let top = core::mem::ManuallyDrop::new(stack).top();
+            // SAFETY: the stack is mapped and unused; nothing of this one is needed any more.
+            unsafe { move_to(top) }
+        }
+        Err(_) => exit_sandbox(BOOT_FAILED),
+    }
+}
+
+/// Goes on in [`main`] on another stack.
+///
+/// # Safety
+/// `top` is the top of a mapped, unused stack.
+#[unsafe(naked)]
+unsafe extern "C" fn move_to(top: u64) -> ! {
+    naked_asm!("mov rsp, rdi", "xor ebp, ebp", "call {main}", "ud2", main = sym main)
+}
+
+extern "C" fn main() -> ! {
+    upcall::main()
 }
 
 /// Copies the boot information and clears the original's seed.
@@ -97,10 +121,24 @@ fn first_cpu(info: *mut BootInfo) -> Result<()> {
     paging::reserve_kernel_slot(root, KERNEL_STACKS)?;
     KERNEL_ROOT.store(root.0, Ordering::Relaxed);
     tlb::activate_root(root);
+    protect_image(info, root)?;
     this_cpu(info)?;
     if !cpu::has_smap() {
         log::warn!("the CPU has no SMAP: a bug of the kernel could reach user memory unnoticed");
     }
+    Ok(())
+}
+
+/// The direct map shows the image too; there as well its text and constants are not writable.
+fn protect_image(info: &BootInfo, root: PhysAddr) -> Result<()> {
+    unsafe extern "C" {
+        static __image_start: [u8; 0];
+        static __data_start: [u8; 0];
+    }
+    let len = (&raw const __data_start) as u64 - (&raw const __image_start) as u64;
+    let alias = info.direct_map + info.image_phys;
+    paging::write_protect_kernel(root, alias, len)?;
+    tlb::flush_kernel(alias, len);
     Ok(())
 }
 

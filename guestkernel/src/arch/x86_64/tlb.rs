@@ -114,6 +114,13 @@ pub(super) fn serve() {
     serve_retirement();
 }
 
+/// Drops kernel translations, which are global, on this CPU.
+pub(super) fn flush_kernel(start: u64, len: u64) {
+    for va in (start..start + len).step_by(PAGE as usize) {
+        invalidate_page(va);
+    }
+}
+
 /// Drops a page of the address space `id` from every TLB.
 pub fn flush_page(id: u64, va: u64) {
     if cpu::this().root.load(Ordering::Relaxed) == id {
