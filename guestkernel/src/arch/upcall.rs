@@ -1,24 +1,49 @@
 //! Where the machine calls the rest of the kernel.
 
 use super::UserRegs;
+use crate::mm::{self, Access, Fault};
+
+const PAGE_FAULT: u64 = 14;
+/// Page-fault error code: the access was a write.
+const ERROR_WRITE: u64 = 1 << 1;
+/// Page-fault error code: the access was an instruction fetch.
+const ERROR_FETCH: u64 = 1 << 4;
+
+const SIGBUS: i32 = 7;
+const SIGKILL: i32 = 9;
+const SIGSEGV: i32 = 11;
+const SEGV_MAPERR: i32 = 1;
+const SEGV_ACCERR: i32 = 2;
+const BUS_ADRERR: i32 = 2;
+const SI_KERNEL: i32 = 0x80;
 
 /// A page fault of the kernel on user memory during a copy. Whether the access may be retried.
 pub(super) fn kernel_fault(addr: u64, write: bool) -> bool {
-    let _ = (addr, write);
-    false
+    mm::handle_kernel_fault(addr, write)
 }
 
 /// A page fault in ring 3.
 pub(super) fn user_fault(regs: &mut UserRegs, addr: u64, error: u64) {
-    let _ = error;
-    log::error!("page fault at {addr:#x}, rip {:#x}", regs.rip);
-    super::exit_sandbox(11)
+    let access = match error {
+        _ if error & ERROR_FETCH != 0 => Access::Exec,
+        _ if error & ERROR_WRITE != 0 => Access::Write,
+        _ => Access::Read,
+    };
+    let Err(fault) = mm::handle_user_fault(addr, access) else { return };
+    let (signal, code, addr) = match fault {
+        Fault::Segv { mapped: false } => (SIGSEGV, SEGV_MAPERR, addr),
+        Fault::Segv { mapped: true } => (SIGSEGV, SEGV_ACCERR, addr),
+        Fault::Bus => (SIGBUS, BUS_ADRERR, addr),
+        Fault::OutOfMemory => (SIGKILL, SI_KERNEL, 0),
+    };
+    force_fault(regs, (signal, code, addr), (PAGE_FAULT, error, addr));
 }
 
-/// Any other fault in ring 3: a signal with its code and address.
-pub(super) fn force_fault(regs: &mut UserRegs, signal: i32, code: i32, addr: u64) {
-    log::error!("signal {signal} code {code} at {addr:#x}, rip {:#x}", regs.rip);
-    super::exit_sandbox(signal)
+/// A fault in ring 3 that becomes a signal (number, code, address). `facts` are for the signal frame: trap
+/// number, error code, address.
+pub(super) fn force_fault(regs: &mut UserRegs, signal: (i32, i32, u64), facts: (u64, u64, u64)) {
+    log::error!("signal {signal:x?} by {facts:x?}, rip {:#x}", regs.rip);
+    super::exit_sandbox(signal.0)
 }
 
 /// A system call.

@@ -14,6 +14,7 @@ use crate::arch::{USER_END, UserRegs, upcall};
 
 const DEBUG: u32 = 1;
 const NMI: u32 = 2;
+const GENERAL_PROTECTION: u32 = 13;
 const PAGE_FAULT: u32 = 14;
 /// Page-fault error code: the access was a write.
 const ERROR_WRITE: u64 = 1 << 1;
@@ -48,12 +49,12 @@ pub(super) extern "C" fn from_user(regs: &mut UserRegs, vector: u32) {
         }
         FIRST_INTERRUPT.. => interrupt(vector),
         NMI => {}
-        _ => exception(regs, vector),
+        _ => exception(regs, vector, error),
     }
 }
 
 /// Linux's signal and code for an exception of a program.
-fn exception(regs: &mut UserRegs, vector: u32) {
+fn exception(regs: &mut UserRegs, vector: u32, error: u64) {
     let rip = regs.rip;
     trace::note(Event::Exception, u64::from(vector), rip);
     let (signal, code, addr) = match vector {
@@ -73,12 +74,12 @@ fn exception(regs: &mut UserRegs, vector: u32) {
         // #GP and what no program can cause.
         _ => (SIGSEGV, SI_KERNEL, 0),
     };
-    upcall::force_fault(regs, signal, code, addr);
+    upcall::force_fault(regs, (signal, code, addr), (u64::from(vector), error, 0));
 }
 
 /// The program was to go on at an address that is not its own.
 pub(super) fn bad_instruction_pointer(regs: &mut UserRegs) {
-    upcall::force_fault(regs, SIGSEGV, SI_KERNEL, 0);
+    upcall::force_fault(regs, (SIGSEGV, SI_KERNEL, 0), (u64::from(GENERAL_PROTECTION), 0, 0));
 }
 
 fn interrupt(vector: u32) {
