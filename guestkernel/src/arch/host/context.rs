@@ -4,7 +4,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::cell::RefCell;
 
 use super::fpu::FpuState;
-use crate::{arch::UserRegs, errno::Result, sync::SpinLock};
+use crate::{
+    arch::{USER_END, UserRegs},
+    errno::{Errno, Result},
+    sync::SpinLock,
+};
 
 /// What the machine keeps of a task that does not run.
 #[derive(Debug, Default)]
@@ -61,8 +65,15 @@ impl ThreadContext {
     }
 
     /// Sets the base of FS.
-    pub fn set_fs_base(&self, base: u64) {
+    ///
+    /// # Errors
+    /// `EPERM` when it is not in user space, as Linux.
+    pub fn set_fs_base(&self, base: u64) -> Result<()> {
+        if base >= USER_END {
+            return Err(Errno::EPERM);
+        }
         self.fs_base.store(base, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Base of GS.
@@ -72,8 +83,15 @@ impl ThreadContext {
     }
 
     /// Sets the base of GS.
-    pub fn set_gs_base(&self, base: u64) {
+    ///
+    /// # Errors
+    /// `EPERM` when it is not in user space, as Linux.
+    pub fn set_gs_base(&self, base: u64) -> Result<()> {
+        if base >= USER_END {
+            return Err(Errno::EPERM);
+        }
         self.gs_base.store(base, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Writes the FPU image for a signal frame; gives its length.
@@ -102,8 +120,8 @@ impl ThreadContext {
 
     /// Forgets bases and FPU state, as exec does.
     pub fn reset(&self) {
-        self.set_fs_base(0);
-        self.set_gs_base(0);
+        let _ = self.set_fs_base(0);
+        let _ = self.set_gs_base(0);
         self.fpu.reset();
     }
 }

@@ -12,7 +12,10 @@ use super::{
     fpu::FpuState,
     trace::{self, Event},
 };
-use crate::{arch::UserRegs, errno::Result};
+use crate::{
+    arch::{USER_END, UserRegs},
+    errno::{Errno, Result},
+};
 
 const MSR_FS_BASE: u32 = 0xc000_0100;
 /// While in the kernel the user's GS base is here.
@@ -141,11 +144,18 @@ impl ThreadContext {
     }
 
     /// Sets the base of FS, an address in user space.
-    pub fn set_fs_base(&self, base: u64) {
+    ///
+    /// # Errors
+    /// `EPERM` when it is not in user space, as Linux.
+    pub fn set_fs_base(&self, base: u64) -> Result<()> {
+        if base >= USER_END {
+            return Err(Errno::EPERM);
+        }
         self.fs_base.store(base, Ordering::Relaxed);
         if self.is_live() {
             write_fs_base(base);
         }
+        Ok(())
     }
 
     /// Base of GS.
@@ -155,11 +165,18 @@ impl ThreadContext {
     }
 
     /// Sets the base of GS, an address in user space.
-    pub fn set_gs_base(&self, base: u64) {
+    ///
+    /// # Errors
+    /// `EPERM` when it is not in user space, as Linux.
+    pub fn set_gs_base(&self, base: u64) -> Result<()> {
+        if base >= USER_END {
+            return Err(Errno::EPERM);
+        }
         self.gs_base.store(base, Ordering::Relaxed);
         if self.is_live() {
             write_user_gs(base);
         }
+        Ok(())
     }
 
     /// Writes the FPU image for a signal frame; gives its length.
@@ -177,8 +194,8 @@ impl ThreadContext {
 
     /// Forgets bases and FPU state, as exec does.
     pub fn reset(&self) {
-        self.set_fs_base(0);
-        self.set_gs_base(0);
+        let _ = self.set_fs_base(0);
+        let _ = self.set_gs_base(0);
         self.fpu.reset(self.is_live());
     }
 
