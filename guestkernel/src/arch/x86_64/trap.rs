@@ -18,6 +18,8 @@ const GENERAL_PROTECTION: u32 = 13;
 const PAGE_FAULT: u32 = 14;
 /// Page-fault error code: the access was a write.
 const ERROR_WRITE: u64 = 1 << 1;
+/// The flag that makes the CPU trap after each instruction.
+const TRAP_FLAG: u64 = 1 << 8;
 /// First vector that is an interrupt.
 const FIRST_INTERRUPT: u32 = 32;
 
@@ -60,7 +62,7 @@ fn exception(regs: &mut UserRegs, vector: u32, error: u64) {
     let (signal, code, addr) = match vector {
         0 => (SIGFPE, FPE_INTDIV, rip),
         DEBUG => {
-            regs.eflags &= !0x100;
+            regs.eflags &= !TRAP_FLAG;
             (SIGTRAP, TRAP_TRACE, rip)
         }
         3 => (SIGTRAP, SI_KERNEL, 0),
@@ -125,6 +127,8 @@ pub(super) extern "C" fn from_kernel(regs: &mut UserRegs, vector: u32) {
                 panic::trap(regs, vector, addr);
             }
         }
+        // A single step that ring 3 began and that reached the kernel's first instruction.
+        DEBUG => regs.eflags &= !TRAP_FLAG,
         PAGE_FAULT => panic::trap(regs, vector, fault_address()),
         _ => panic::trap(regs, vector, 0),
     }
