@@ -1,2 +1,5 @@
-//! The `ringfence` program.
-fn main() {}
+//! The `ringfence` program; all code is in the library.
+
+fn main() {
+    std::process::exit(runtime::main());
+}

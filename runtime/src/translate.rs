@@ -1,0 +1,249 @@
+//! From config.json to what the sentry is told.
+
+use std::{
+    fs::File,
+    os::fd::OwnedFd,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+};
+
+use anyhow::{Context, Result};
+use hostcall::{MountKind, MountSpec, ProcessSpec, ROOT_HANDLE, Rlimit, RootSpec, SandboxSpec};
+use oci_spec::runtime::{Capabilities, Mount, PosixRlimitType, Process};
+
+use crate::bundle::Bundle;
+
+/// A host tree that a bind mount shows.
+#[derive(Debug)]
+pub(crate) struct BindTree {
+    /// `O_PATH` descriptor of the source.
+    pub(crate) fd: OwnedFd,
+    /// Refuse changes.
+    pub(crate) readonly: bool,
+}
+
+/// What the sentry is told, and the trees that it names by handle.
+pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec<BindTree>)> {
+    let spec = &bundle.spec;
+    let mut trees = Vec::new();
+    let mut mounts = Vec::new();
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        mounts.push(
+            translate_mount(bundle, mount, &mut trees)
+                .with_context(|| format!("config.json: mounts[{index}]"))?,
+        );
+    }
+    let bytes = |text: &Option<String>| text.as_deref().unwrap_or_default().as_bytes().to_vec();
+    let sandbox = SandboxSpec {
+        hostname: bytes(spec.hostname()),
+        domainname: bytes(spec.domainname()),
+        root: RootSpec { handle: ROOT_HANDLE, readonly: bundle.readonly() },
+        mounts,
+        process: process(bundle.process()?, streams)?,
+    };
+    Ok((sandbox, trees))
+}
+
+fn process(process: &Process, streams: u32) -> Result<ProcessSpec> {
+    let bytes = |strings: &Option<Vec<String>>| {
+        strings.iter().flatten().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>()
+    };
+    let user = process.user();
+    let caps = process.capabilities().as_ref();
+    let set = |caps: Option<&Capabilities>| caps.map_or(0, bits);
+    Ok(ProcessSpec {
+        args: bytes(process.args()),
+        env: bytes(process.env()),
+        cwd: process.cwd().as_os_str().as_bytes().to_vec(),
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+        umask: user.umask().unwrap_or(0o022),
+        rlimits: process
+            .rlimits()
+            .iter()
+            .flatten()
+            .map(|limit| Rlimit { resource: resource(limit.typ()), soft: limit.soft(), hard: limit.hard() })
+            .collect(),
+        capabilities: [
+            set(caps.and_then(|c| c.effective().as_ref())),
+            set(caps.and_then(|c| c.permitted().as_ref())),
+            set(caps.and_then(|c| c.inheritable().as_ref())),
+            set(caps.and_then(|c| c.bounding().as_ref())),
+            set(caps.and_then(|c| c.ambient().as_ref())),
+        ],
+        no_new_privs: process.no_new_privileges().unwrap_or(false),
+        terminal: process.terminal().unwrap_or(false),
+        streams: (0..streams).collect(),
+    })
+}
+
+/// Names in the order of their numbers, capabilities(7).
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
+/// A set as a bit mask.
+fn bits(caps: &Capabilities) -> u64 {
+    caps.iter().fold(0, |mask, cap| {
+        let name = cap.to_string();
+        let name = name.strip_prefix("CAP_").unwrap_or(&name);
+        CAPABILITIES.iter().position(|known| *known == name).map_or(mask, |number| mask | 1 << number)
+    })
+}
+
+/// The number of a resource, getrlimit(2).
+const fn resource(kind: PosixRlimitType) -> u32 {
+    match kind {
+        PosixRlimitType::RlimitCpu => 0,
+        PosixRlimitType::RlimitFsize => 1,
+        PosixRlimitType::RlimitData => 2,
+        PosixRlimitType::RlimitStack => 3,
+        PosixRlimitType::RlimitCore => 4,
+        PosixRlimitType::RlimitRss => 5,
+        PosixRlimitType::RlimitNproc => 6,
+        PosixRlimitType::RlimitNofile => 7,
+        PosixRlimitType::RlimitMemlock => 8,
+        PosixRlimitType::RlimitAs => 9,
+        PosixRlimitType::RlimitLocks => 10,
+        PosixRlimitType::RlimitSigpending => 11,
+        PosixRlimitType::RlimitMsgqueue => 12,
+        PosixRlimitType::RlimitNice => 13,
+        PosixRlimitType::RlimitRtprio => 14,
+        PosixRlimitType::RlimitRttime => 15,
+    }
+}
+
+/// Mount options that are flags: name, bits set, bits cleared (mount(8); values of mount(2)).
+const FLAGS: [(&str, u64, u64); 27] = [
+    ("defaults", 0, 0),
+    ("ro", 1, 0),
+    ("rw", 0, 1),
+    ("nosuid", 2, 0),
+    ("suid", 0, 2),
+    ("nodev", 4, 0),
+    ("dev", 0, 4),
+    ("noexec", 8, 0),
+    ("exec", 0, 8),
+    ("sync", 16, 0),
+    ("async", 0, 16),
+    ("dirsync", 128, 0),
+    ("nosymfollow", 256, 0),
+    ("noatime", 1024, 0),
+    ("atime", 0, 1024),
+    ("nodiratime", 2048, 0),
+    ("diratime", 0, 2048),
+    ("bind", 4096, 0),
+    ("rbind", 4096 | 16384, 0),
+    ("relatime", 1 << 21, 0),
+    ("norelatime", 0, 1 << 21),
+    ("strictatime", 1 << 24, 0),
+    ("nostrictatime", 0, 1 << 24),
+    ("private", 1 << 18, 0),
+    ("rprivate", 1 << 18 | 16384, 0),
+    ("slave", 1 << 19, 0),
+    ("rslave", 1 << 19 | 16384, 0),
+];
+
+const MS_RDONLY: u64 = 1;
+const MS_BIND: u64 = 4096;
+
+/// Flags and the remaining options.
+fn options(options: &[String]) -> (u64, String) {
+    let mut flags = 0;
+    let mut data = Vec::new();
+    for option in options {
+        match FLAGS.iter().find(|(name, ..)| name == option) {
+            Some((_, set, clear)) => flags = flags & !clear | set,
+            None => data.push(option.as_str()),
+        }
+    }
+    (flags, data.join(","))
+}
+
+fn translate_mount(bundle: &Bundle, mount: &Mount, trees: &mut Vec<BindTree>) -> Result<MountSpec> {
+    let (flags, data) = options(mount.options().as_deref().unwrap_or_default());
+    let fs = mount.typ().clone().unwrap_or_default();
+    let source = mount.source().clone().unwrap_or_default();
+    let kind = if flags & MS_BIND != 0 || fs == "bind" {
+        let path = bundle.path.join(&source);
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
+            .open(&path)
+            .with_context(|| format!("source: {}", path.display()))?;
+        trees.push(BindTree { fd: file.into(), readonly: flags & MS_RDONLY != 0 });
+        MountKind::Host { handle: vmm::config::FIRST_MOUNT_HANDLE + trees.len() as u32 - 1 }
+    } else {
+        MountKind::Internal { fs }
+    };
+    Ok(MountSpec {
+        destination: mount.destination().as_os_str().as_bytes().to_vec(),
+        kind,
+        source: source.as_os_str().as_bytes().to_vec(),
+        flags,
+        data: data.into_bytes(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oci_spec::runtime::Capability;
+
+    #[test]
+    fn capabilities_have_their_numbers() {
+        assert_eq!(bits(&[Capability::Chown, Capability::Kill].into_iter().collect()), 1 | 1 << 5);
+        assert_eq!(bits(&[Capability::CheckpointRestore].into_iter().collect()), 1 << 40);
+    }
+
+    #[test]
+    fn options_become_flags_and_data() {
+        let words = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            options(&words("nosuid,strictatime,mode=755,size=65536k")),
+            (2 | 1 << 24, "mode=755,size=65536k".into())
+        );
+        assert_eq!(options(&words("ro,rw")), (0, String::new()));
+        assert_eq!(options(&words("rbind,rprivate,ro")).0, 4096 | 16384 | 1 << 18 | 1);
+    }
+}
