@@ -134,3 +134,9 @@ impl Mount {
 pub fn numbered(prefix: &str, number: u64) -> Vec<u8> {
     alloc::format!("{prefix}:[{number}]").into_bytes()
 }
+
+impl core::fmt::Debug for AnonInode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("AnonInode")
+    }
+}

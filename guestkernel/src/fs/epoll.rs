@@ -285,3 +285,9 @@ impl FileOps for Epoll {
         [Some(&self.inner.queue), None]
     }
 }
+
+impl core::fmt::Debug for Epoll {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Epoll")
+    }
+}

@@ -115,3 +115,9 @@ impl FileOps for EventFd {
         [Some(&self.readable), Some(&self.writable)]
     }
 }
+
+impl core::fmt::Debug for EventFd {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("EventFd")
+    }
+}

@@ -6,7 +6,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hostcall::Attr;
 use linux_raw_sys::general::{
     O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW,
@@ -108,7 +108,7 @@ pub trait FileOps: Any + Send + Sync {
     }
 
     /// The object as memory.
-    fn mappable(&self) -> Result<Arc<dyn Mappable>> {
+    fn mappable(&self, _file: &File) -> Result<Arc<dyn Mappable>> {
         Err(Errno::ENODEV)
     }
 
@@ -146,6 +146,16 @@ pub struct File {
     /// Access mode and status flags as `F_GETFL` shows them.
     flags: AtomicU32,
     position: Mutex<u64>,
+    /// It may hold locks, which go with it.
+    locked: AtomicBool,
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if self.locked.load(Ordering::Relaxed) {
+            super::locks::release_file(&self.inode, self);
+        }
+    }
 }
 
 /// Flags that act at open only.
@@ -189,7 +199,14 @@ impl File {
     }
 
     fn with(ops: Arc<dyn FileOps>, path: Path, inode: Arc<dyn Inode>, flags: u32) -> Self {
-        Self { ops, path, inode, flags: AtomicU32::new(flags & !OPEN_ONLY), position: Mutex::new(0) }
+        Self {
+            ops,
+            path,
+            inode,
+            flags: AtomicU32::new(flags & !OPEN_ONLY),
+            position: Mutex::new(0),
+            locked: AtomicBool::new(false),
+        }
     }
 
     /// The object's operations.
@@ -226,6 +243,11 @@ impl File {
     pub fn set_flags(&self, flags: u32) {
         let keep = self.flags() & !SETTABLE;
         self.flags.store(keep | flags & SETTABLE, Ordering::Relaxed);
+    }
+
+    /// It is about to be locked.
+    pub(super) fn note_locked(&self) {
+        self.locked.store(true, Ordering::Relaxed);
     }
 
     /// Whether calls that would block give `EAGAIN`.
@@ -405,7 +427,7 @@ impl File {
     /// # Errors
     /// `ENODEV` when it cannot be mapped.
     pub fn mappable(&self) -> Result<Arc<dyn Mappable>> {
-        self.ops.mappable()
+        self.ops.mappable(self)
     }
 
     /// Reads up to the end into a new vector of at most `max` bytes, from `offset`. For the kernel's own use.
@@ -429,4 +451,13 @@ impl File {
         bytes.truncate(done);
         Ok(bytes)
     }
+}
+
+/// A file's path as `/proc/PID/maps` shows it.
+pub(super) fn shown_path(file: &File) -> Vec<u8> {
+    let mut top = file.path.mount.clone();
+    while let Some(point) = top.mount_point() {
+        top = point.mount;
+    }
+    file.path.display(&Path::root_of(&top))
 }

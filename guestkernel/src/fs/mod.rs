@@ -21,6 +21,7 @@ pub mod file;
 pub mod hostfs;
 pub mod init;
 pub mod inode;
+pub mod locks;
 pub mod mount;
 pub mod namei;
 pub mod perm;
@@ -38,3 +39,6 @@ pub use file::{File, FileOps, PollMask};
 pub use init::init;
 pub use inode::Inode;
 pub use mount::{Namespace, Path};
+
+#[cfg(test)]
+mod tests;

@@ -328,6 +328,23 @@ impl Walk<'_> {
         }
     }
 
+    /// Opens a program for exec: a regular file that may be executed, on a mount that allows it.
+    ///
+    /// # Errors
+    /// As execve(2).
+    pub fn open_exec(&self, path: &[u8], lookup: Lookup) -> Result<Arc<File>> {
+        let found = self.resolve(path, lookup)?;
+        let inode = found.inode()?;
+        if inode.is_link() {
+            return Err(Errno::ELOOP);
+        }
+        if !inode.is_regular() || found.mount.is_noexec() {
+            return Err(Errno::EACCES);
+        }
+        perm::check(&inode.access()?, &self.who, perm::EXEC)?;
+        File::open(found, O_RDONLY)
+    }
+
     fn open_existing_for_create(&self, found: Path, flags: u32) -> Result<Arc<File>> {
         if flags & O_EXCL != 0 {
             return Err(Errno::EEXIST);

@@ -403,3 +403,9 @@ pub fn pair(flags: u32, uid: u32, gid: u32) -> (Arc<File>, Arc<File>) {
     let writer = File::anonymous(pipe.end(O_WRONLY), inode, &name, O_WRONLY | flags);
     (reader, writer)
 }
+
+impl core::fmt::Debug for PipeEnd {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("PipeEnd")
+    }
+}

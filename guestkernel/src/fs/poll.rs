@@ -112,3 +112,9 @@ pub fn wait(entries: &mut [Entry], deadline: Option<u64>) -> Result<usize> {
     drop(watches);
     result
 }
+
+impl core::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Watch")
+    }
+}

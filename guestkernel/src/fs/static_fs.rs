@@ -223,3 +223,21 @@ impl<const N: usize> Names for Table<N> {
         }
     }
 }
+
+impl core::fmt::Debug for What {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("What")
+    }
+}
+
+impl core::fmt::Debug for Node {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Node")
+    }
+}
+
+impl<const N: usize> core::fmt::Debug for Table<N> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Table({N})")
+    }
+}

@@ -252,3 +252,9 @@ impl Inode for Stream {
         Ok(self)
     }
 }
+
+impl core::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Stream")
+    }
+}

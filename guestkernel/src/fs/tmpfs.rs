@@ -21,7 +21,7 @@ use linux_raw_sys::general::{
 
 use super::{
     anon, copy, dev,
-    file::{File, FileOps},
+    file::{File, FileOps, shown_path},
     inode::{Dirent, Inode, NewNode, dirent_kind},
     pipe::Pipe,
 };
@@ -32,7 +32,7 @@ use crate::{
         PAGE_SIZE,
         frame::{self, Frame},
     },
-    mm::{Mappable, PageSource},
+    mm::{Mappable, ObjectName, PageSource},
     sync::{Mutex, SpinLock},
     uio::{Sink, Source},
 };
@@ -486,11 +486,12 @@ impl FileOps for TmpInode {
         }
     }
 
-    fn mappable(&self) -> Result<Arc<dyn Mappable>> {
+    fn mappable(&self, file: &File) -> Result<Arc<dyn Mappable>> {
         if self.kind != S_IFREG {
             return Err(Errno::ENODEV);
         }
-        Ok(Arc::new(TmpMapping(self.weak.upgrade().ok_or(Errno::ESTALE)?)))
+        let inode = self.weak.upgrade().ok_or(Errno::ESTALE)?;
+        Ok(Arc::new(TmpMapping { inode, path: shown_path(file) }))
     }
 
     fn sync(&self, _data_only: bool) -> Result<()> {
@@ -557,15 +558,29 @@ impl TmpInode {
 }
 
 /// A tmpfs file as memory.
-struct TmpMapping(Arc<TmpInode>);
+struct TmpMapping {
+    inode: Arc<TmpInode>,
+    path: Vec<u8>,
+}
 
 impl Mappable for TmpMapping {
     fn page(&self, index: u64, _write: bool) -> Result<PageSource> {
         let offset = index.checked_mul(PAGE_SIZE).ok_or(Errno::ENXIO)?;
-        if offset >= self.0.size() {
+        if offset >= self.inode.size() {
             return Err(Errno::ENXIO);
         }
-        let frame = self.0.frame(index, true)?.ok_or(Errno::ENXIO)?;
+        let frame = self.inode.frame(index, true)?.ok_or(Errno::ENXIO)?;
         Ok(PageSource::Frame(frame))
+    }
+
+    fn name(&self) -> ObjectName {
+        let attr = *self.inode.attr.lock();
+        ObjectName { dev: attr.dev, ino: attr.ino, path: self.path.clone() }
+    }
+}
+
+impl core::fmt::Debug for TmpInode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("TmpInode")
     }
 }

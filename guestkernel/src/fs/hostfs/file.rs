@@ -16,11 +16,11 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         copy,
-        file::{File, FileOps},
+        file::{File, FileOps, shown_path},
         inode::Inode,
     },
     mem::{PAGE_SIZE, frame},
-    mm::{Mappable, PageSource},
+    mm::{Mappable, ObjectName, PageSource},
     sync::SpinLock,
     uio::{Sink, Source},
 };
@@ -246,12 +246,13 @@ impl FileOps for HostInode {
         Ok((done as usize, end))
     }
 
-    fn mappable(&self) -> Result<Arc<dyn Mappable>> {
+    fn mappable(&self, file: &File) -> Result<Arc<dyn Mappable>> {
+        let path = shown_path(file);
         let mut slot = self.mapping.lock();
         if let Some(mapping) = slot.upgrade() {
             return Ok(mapping);
         }
-        let mapping = Arc::new(HostMapping { inode: self.arc()?, pinned: SpinLock::new(Vec::new()) });
+        let mapping = Arc::new(HostMapping { inode: self.arc()?, path, pinned: SpinLock::new(Vec::new()) });
         *slot = Arc::downgrade(&mapping);
         Ok(mapping)
     }
@@ -274,6 +275,8 @@ impl FileOps for HostInode {
 /// may point into.
 pub(super) struct HostMapping {
     inode: Arc<HostInode>,
+    /// Where it was first mapped from.
+    path: Vec<u8>,
     pinned: SpinLock<Vec<Arc<Chunk>>>,
 }
 
@@ -318,5 +321,23 @@ impl Mappable for HostMapping {
             chunk.make_writable(self.inode.fs.host, self.inode.handle())?;
         }
         Ok(PageSource::Window(chunk.addr(within)))
+    }
+
+    fn ready(&self, index: u64, max: usize) -> usize {
+        let size = self.inode.size();
+        let end = size.div_ceil(PAGE_SIZE).saturating_sub(index);
+        let chunks = self.inode.chunks.lock();
+        if chunks.len == 0 {
+            return 1;
+        }
+        // As far as the chunk goes.
+        let per_chunk = chunks.len / PAGE_SIZE;
+        let in_chunk = per_chunk - index % per_chunk;
+        end.min(in_chunk).min(max as u64).max(1) as usize
+    }
+
+    fn name(&self) -> ObjectName {
+        let attr = *self.inode.attr.lock();
+        ObjectName { dev: attr.dev, ino: attr.ino, path: self.path.clone() }
     }
 }

@@ -289,3 +289,9 @@ impl Inode for HostInode {
         }
     }
 }
+
+impl core::fmt::Debug for HostInode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("HostInode")
+    }
+}

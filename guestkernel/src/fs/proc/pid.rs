@@ -1,0 +1,497 @@
+//! `/proc/PID`: a process, and `/proc/PID/task/TID`: its threads.
+
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use core::{fmt::Write, sync::atomic::Ordering};
+
+use super::{DIR, FILE, LINK, MAGIC, number, owner, system::{HZ, boot_ns}};
+use crate::{
+    errno::{Errno, Result},
+    fs::{
+        File, FsContext, Path,
+        mount::Mount,
+        static_fs::{Names, Node, Owner, What},
+    },
+    mm::{Marks, Prot, VmaFlags},
+    task::{self, Process, Task},
+};
+
+/// A thread's directory: of the process (`/proc/PID`) or of the thread itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Id {
+    tid: u32,
+    thread: bool,
+}
+
+impl Id {
+    /// A living thread of it.
+    fn task(self) -> Result<Arc<Task>> {
+        if let Some(task) = task::task(self.tid) {
+            return Ok(task);
+        }
+        task::process(self.tid).and_then(|process| process.any_thread()).ok_or(Errno::ESRCH)
+    }
+
+    fn process(self) -> Result<Arc<Process>> {
+        if let Some(process) = task::process(self.tid) {
+            return Ok(process);
+        }
+        Ok(task::task(self.tid).ok_or(Errno::ESRCH)?.process.clone())
+    }
+
+    fn fs(self) -> Result<Arc<FsContext>> {
+        self.task()?.fs()
+    }
+
+    fn ino(self, index: u64) -> u64 {
+        (u64::from(self.tid) << 8 | index) << 1 | u64::from(self.thread) | 1 << 40
+    }
+
+    /// Whose its files are: its effective ids.
+    fn owner(self) -> Owner {
+        let (uid, gid) = self.task().map_or((0, 0), |task| task.with_cred(|cred| (cred.euid, cred.egid)));
+        Owner { uid, gid, magic: MAGIC, ..owner() }
+    }
+
+    fn node(self, index: u64, mode: u32, what: What) -> Arc<Node> {
+        Node::new(self.owner(), self.ino(index), mode, what)
+    }
+}
+
+/// `/proc/PID`, threads included.
+pub(super) fn process(pid: u32) -> Result<Arc<Node>> {
+    let id = Id { tid: pid, thread: false };
+    id.process().map_err(|_| Errno::ENOENT)?;
+    Ok(id.node(0, 0o555, What::Dir(Box::new(ProcessDir(id)))))
+}
+
+type Read = fn(Id) -> Result<Vec<u8>>;
+
+/// Texts: name, permission bits, contents.
+const TEXTS: [(&[u8], u32, Read); 15] = [
+    (b"cgroup", 0o444, |_| Ok(b"0::/\n".to_vec())),
+    (b"cmdline", 0o444, cmdline),
+    (b"comm", 0o644, |id| Ok(format!("{}\n", comm(&id.task()?)).into_bytes())),
+    (b"environ", 0o400, environ),
+    (b"limits", 0o444, limits),
+    (b"loginuid", 0o644, |_| Ok(b"4294967295".to_vec())),
+    (b"maps", 0o444, maps),
+    (b"mountinfo", 0o444, mountinfo),
+    (b"mounts", 0o444, mounts),
+    (b"oom_score", 0o444, |_| Ok(b"0\n".to_vec())),
+    (b"oom_score_adj", 0o644, |_| Ok(b"0\n".to_vec())),
+    (b"sessionid", 0o444, |_| Ok(b"4294967295".to_vec())),
+    (b"stat", 0o444, stat),
+    (b"statm", 0o444, statm),
+    (b"status", 0o444, status),
+];
+
+type Target = fn(Id) -> Result<Path>;
+
+/// Links to objects.
+const LINKS: [(&[u8], Target); 3] = [
+    (b"cwd", |id| Ok(id.fs()?.cwd())),
+    (b"exe", |id| {
+        let process = id.process()?;
+        let exe = process.inner.lock().exe.clone();
+        Ok(exe.ok_or(Errno::ENOENT)?.path().clone())
+    }),
+    (b"root", |id| Ok(id.fs()?.root())),
+];
+
+/// Directories.
+const DIRS: [&[u8]; 3] = [b"fd", b"fdinfo", b"task"];
+
+/// A link that shows where it leads and leads there.
+fn magic(id: Id, index: u64, mode: u32, target: impl Fn() -> Result<Path> + Clone + Send + Sync + 'static) -> Arc<Node> {
+    let shown = target.clone();
+    let text = move || Ok(shown()?.display(&task::current().fs()?.root()));
+    id.node(index, mode, What::Magic(Box::new(text), Box::new(target)))
+}
+
+struct ProcessDir(Id);
+
+impl Names for ProcessDir {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let id = self.0;
+        id.process().map_err(|_| Errno::ENOENT)?;
+        if let Some((index, (_, mode, read))) = TEXTS.iter().enumerate().find(|(_, (known, ..))| *known == name) {
+            let (mode, read) = (*mode, *read);
+            let index = index as u64 + 1;
+            if name == b"comm" {
+                let write = move |bytes: &[u8]| {
+                    id.task()?.set_comm(bytes.strip_suffix(b"\n").unwrap_or(bytes));
+                    Ok(())
+                };
+                return Ok(id.node(index, mode, What::Setting(Box::new(move || read(id)), Box::new(write))));
+            }
+            return Ok(id.node(index, mode, What::Text(Box::new(move || read(id)))));
+        }
+        if let Some((index, (_, target))) = LINKS.iter().enumerate().find(|(_, (known, _))| *known == name) {
+            let target = *target;
+            return Ok(magic(id, 40 + index as u64, 0o777, move || target(id)));
+        }
+        match name {
+            b"fd" => Ok(id.node(60, 0o500, What::Dir(Box::new(Descriptors { id, info: false })))),
+            b"fdinfo" => Ok(id.node(61, 0o555, What::Dir(Box::new(Descriptors { id, info: true })))),
+            b"task" if !id.thread => Ok(id.node(62, 0o555, What::Dir(Box::new(Threads(id))))),
+            _ => Err(Errno::ENOENT),
+        }
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        let dirs = DIRS.iter().take(if self.0.thread { 2 } else { 3 }).map(|name| (DIR, *name));
+        let links = LINKS.iter().map(|(name, _)| (LINK, *name));
+        let texts = TEXTS.iter().map(|(name, ..)| (FILE, *name));
+        for (index, (kind, name)) in dirs.chain(links).chain(texts).enumerate().skip(cookie as usize) {
+            if !emit(index as u64 + 1, kind, name) {
+                return;
+            }
+        }
+    }
+}
+
+/// `/proc/PID/task`.
+struct Threads(Id);
+
+impl Names for Threads {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let tid = number(name).ok_or(Errno::ENOENT)?;
+        let process = self.0.process().map_err(|_| Errno::ENOENT)?;
+        if !process.threads().iter().any(|task| task.tid() == tid) {
+            return Err(Errno::ENOENT);
+        }
+        let id = Id { tid, thread: true };
+        Ok(id.node(0, 0o555, What::Dir(Box::new(ProcessDir(id)))))
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        let Ok(process) = self.0.process() else { return };
+        let mut tids: Vec<u32> = process.threads().iter().map(|task| task.tid()).collect();
+        tids.sort_unstable();
+        for tid in tids.into_iter().filter(|&tid| u64::from(tid) > cookie) {
+            if !emit(tid.into(), DIR, format!("{tid}").as_bytes()) {
+                return;
+            }
+        }
+    }
+}
+
+/// `/proc/PID/fd` and `/proc/PID/fdinfo`.
+struct Descriptors {
+    id: Id,
+    info: bool,
+}
+
+fn descriptor(id: Id, fd: i32) -> Result<Arc<File>> {
+    id.task()?.file(fd).map_err(|_| Errno::ENOENT)
+}
+
+impl Names for Descriptors {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let id = self.id;
+        let fd = if name == b"0" { 0 } else { number(name).ok_or(Errno::ENOENT)? as i32 };
+        let file = descriptor(id, fd)?;
+        let index = 128 + (fd as u64 % 64);
+        if self.info {
+            let read = move || {
+                let file = descriptor(id, fd)?;
+                let mount = file.path().mount.id;
+                let ino = file.attr()?.ino;
+                let (position, flags) = (file.position(), file.flags());
+                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n").into_bytes())
+            };
+            return Ok(id.node(index, 0o400, What::Text(Box::new(read))));
+        }
+        let mut mode = 0o100;
+        mode |= if file.check_readable().is_ok() { 0o400 } else { 0 };
+        mode |= if file.check_writable().is_ok() { 0o200 } else { 0 };
+        Ok(magic(id, index, mode, move || Ok(descriptor(id, fd)?.path().clone())))
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        let Ok(task) = self.id.task() else { return };
+        let kind = if self.info { FILE } else { LINK };
+        for fd in task.files().list().into_iter().filter(|&fd| fd as u64 >= cookie) {
+            if !emit(fd as u64 + 1, kind, format!("{fd}").as_bytes()) {
+                return;
+            }
+        }
+    }
+}
+
+fn comm(task: &Task) -> String {
+    let comm = task.comm();
+    let len = comm.iter().position(|&b| b == 0).unwrap_or(comm.len());
+    String::from_utf8_lossy(&comm[..len]).into_owned()
+}
+
+/// Most bytes of arguments or environment that are shown.
+const MAX_ARGUMENTS: u64 = 2 << 20;
+
+/// Bytes of a process's memory; a process that is over has none.
+fn memory(id: Id, range: impl Fn(&Marks) -> (u64, u64)) -> Result<Vec<u8>> {
+    let Some(mm) = id.task()?.address_space() else { return Ok(Vec::new()) };
+    let (start, end) = range(&mm.marks());
+    let len = end.saturating_sub(start).min(MAX_ARGUMENTS) as usize;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    bytes.resize(len, 0);
+    let read = mm.read_memory(start, &mut bytes);
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+fn cmdline(id: Id) -> Result<Vec<u8>> {
+    if id.task().is_err() {
+        return Ok(Vec::new());
+    }
+    memory(id, |marks| (marks.arg_start, marks.arg_end))
+}
+
+fn environ(id: Id) -> Result<Vec<u8>> {
+    memory(id, |marks| (marks.env_start, marks.env_end))
+}
+
+/// CPU time of a process in ticks: user and system.
+fn ticks(process: &Process) -> u64 {
+    process.usage().cpu_ns() / (1_000_000_000 / HZ)
+}
+
+/// Parent, group and session.
+fn family(pid: u32) -> (u32, u32, u32) {
+    let tree = task::tree::lock();
+    tree.node(pid).map_or((0, 0, 0), |node| (node.parent, node.pgid, node.sid))
+}
+
+/// Name and state of a process, alive or not.
+fn name_and_state(id: Id) -> Result<(String, char)> {
+    let process = id.process()?;
+    let state = if id.thread { id.task()?.sched.letter() } else { process.state() };
+    let name = id.task().map_or_else(|_| String::new(), |task| comm(&task));
+    Ok((name, state as char))
+}
+
+fn stat(id: Id) -> Result<Vec<u8>> {
+    let process = id.process()?;
+    let (name, state) = name_and_state(id)?;
+    let (ppid, pgid, sid) = family(process.pid);
+    let task = id.task().ok();
+    let mm = task.as_ref().and_then(|task| task.address_space());
+    let nice = task.as_ref().map_or(0, |task| task.nice.load(Ordering::Relaxed));
+    let start = process.start_ns.saturating_sub(boot_ns()) / (1_000_000_000 / HZ);
+    let (size, rss) = mm.as_ref().map_or((0, 0), |mm| (mm.usage().0 << 12, mm.usage().1));
+    let (blocked, pending) = task.as_ref().map_or((0, 0), |task| (task.blocked().0, 0u64));
+    let mut out = String::new();
+    let _ = write!(
+        out,
+        "{} ({name}) {state} {ppid} {pgid} {sid} 0 -1 4194304 {} 0 {} 0 {} 0 0 0 {} {nice} {} 0 {start} {size} {rss} \
+         18446744073709551615 0 0 0 0 0 {pending} {blocked} 0 0 0 0 0 17 {} 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+        if id.thread { id.tid } else { process.pid },
+        process.faults[0].load(Ordering::Relaxed),
+        process.faults[1].load(Ordering::Relaxed),
+        ticks(&process),
+        20 + nice,
+        process.threads().len().max(1),
+        task.as_ref().map_or(0, |task| task.sched.cpu()),
+    );
+    Ok(out.into_bytes())
+}
+
+fn statm(id: Id) -> Result<Vec<u8>> {
+    let mm = id.task().ok().and_then(|task| task.address_space());
+    let (size, rss) = mm.map_or((0, 0), |mm| (mm.usage().0, mm.usage().1));
+    Ok(format!("{size} {rss} 0 0 0 {rss} 0\n").into_bytes())
+}
+
+fn status(id: Id) -> Result<Vec<u8>> {
+    let process = id.process()?;
+    let (name, state) = name_and_state(id)?;
+    let word = match state {
+        'R' => "running",
+        'S' => "sleeping",
+        'D' => "disk sleep",
+        'T' => "stopped",
+        'Z' => "zombie",
+        _ => "dead",
+    };
+    let (ppid, pgid, sid) = family(process.pid);
+    let pid = if id.thread { id.tid } else { process.pid };
+    let mut out = String::new();
+    let task = id.task().ok();
+    let umask = task.as_ref().and_then(|task| task.fs().ok()).map_or(0, |fs| fs.umask());
+    let _ = write!(out, "Name:\t{name}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{ppid}\nTracerPid:\t0\n", process.pid);
+    let Some(task) = task else { return Ok(out.into_bytes()) };
+    let cred = task.cred();
+    let _ = writeln!(out, "Uid:\t{}\t{}\t{}\t{}", cred.uid, cred.euid, cred.suid, cred.fsuid);
+    let _ = writeln!(out, "Gid:\t{}\t{}\t{}\t{}", cred.gid, cred.egid, cred.sgid, cred.fsgid);
+    let _ = write!(out, "FDSize:\t{}\nGroups:\t", task.files().list().len().next_multiple_of(64).max(64));
+    for group in &cred.groups {
+        let _ = write!(out, "{group} ");
+    }
+    let _ = write!(out, "\nNStgid:\t{}\nNSpid:\t{pid}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\n", process.pid);
+    if let Some(mm) = task.address_space() {
+        let (size, rss, peak) = mm.usage();
+        let (size, rss, peak) = (size << 2, rss << 2, peak << 2);
+        let _ = write!(out, "VmPeak:\t{size:8} kB\nVmSize:\t{size:8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t{peak:8} kB\nVmRSS:\t{rss:8} kB\nVmSwap:\t       0 kB\n");
+    }
+    let (ignored, caught) = process.with_handlers(|handlers| handlers.summary());
+    let shared = process.inner.lock().pending.set().0;
+    let own = task.signals.pending.lock().set().0;
+    let _ = write!(
+        out,
+        "Threads:\t{}\nSigQ:\t0/{}\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
+        process.threads().len(),
+        process.rlimit(task::rlimit::Resource::SigPending).soft,
+        task.blocked().0,
+        ignored.0,
+        caught.0,
+    );
+    for (label, caps) in [
+        ("CapInh", cred.inheritable),
+        ("CapPrm", cred.permitted),
+        ("CapEff", cred.effective),
+        ("CapBnd", cred.bounding),
+        ("CapAmb", cred.ambient),
+    ] {
+        let _ = writeln!(out, "{label}:\t{:016x}", caps.bits());
+    }
+    let cpus = crate::arch::cpu::count();
+    let mask = task.sched.affinity.load(Ordering::Relaxed) & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
+    let _ = write!(
+        out,
+        "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+        u8::from(task.no_new_privs.load(Ordering::Relaxed)),
+        cpus - 1,
+        task.sched.switches[0].load(Ordering::Relaxed),
+        task.sched.switches[1].load(Ordering::Relaxed),
+    );
+    Ok(out.into_bytes())
+}
+
+fn limits(id: Id) -> Result<Vec<u8>> {
+    const ROWS: [(&str, &str); 16] = [
+        ("Max cpu time", "seconds"),
+        ("Max file size", "bytes"),
+        ("Max data size", "bytes"),
+        ("Max stack size", "bytes"),
+        ("Max core file size", "bytes"),
+        ("Max resident set", "bytes"),
+        ("Max processes", "processes"),
+        ("Max open files", "files"),
+        ("Max locked memory", "bytes"),
+        ("Max address space", "bytes"),
+        ("Max file locks", "locks"),
+        ("Max pending signals", "signals"),
+        ("Max msgqueue size", "bytes"),
+        ("Max nice priority", ""),
+        ("Max realtime priority", ""),
+        ("Max realtime timeout", "us"),
+    ];
+    let limits = id.process()?.rlimits();
+    let shown = |value: u64| if value == u64::MAX { "unlimited".into() } else { format!("{value}") };
+    let mut out = format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for ((name, unit), limit) in ROWS.iter().zip(limits.0.iter()) {
+        let _ = writeln!(out, "{name:<25} {:<20} {:<20} {unit:<10}", shown(limit.soft), shown(limit.hard));
+    }
+    Ok(out.into_bytes())
+}
+
+fn maps(id: Id) -> Result<Vec<u8>> {
+    let Some(mm) = id.task()?.address_space() else { return Ok(Vec::new()) };
+    let marks = mm.marks();
+    let mut out = String::new();
+    for area in mm.areas() {
+        let bit = |set: bool, letter: char| if set { letter } else { '-' };
+        let line = format!(
+            "{:x}-{:x} {}{}{}{} {:08x}",
+            area.start,
+            area.end,
+            bit(area.prot.contains(Prot::READ), 'r'),
+            bit(area.prot.contains(Prot::WRITE), 'w'),
+            bit(area.prot.contains(Prot::EXEC), 'x'),
+            if area.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' },
+            area.offset,
+        );
+        let (dev, ino, path) = match area.name {
+            Some(name) => (name.dev, name.ino, escaped(&name.path)),
+            None if area.start < marks.brk && area.end > marks.start_brk => (0, 0, "[heap]".into()),
+            None if (area.start..area.end).contains(&marks.start_stack) => (0, 0, "[stack]".into()),
+            None => (0, 0, String::new()),
+        };
+        let line = format!("{line} {:02x}:{:02x} {ino} ", dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
+        // Names start in one column.
+        let _ = if path.is_empty() { writeln!(out, "{line}") } else { writeln!(out, "{line:<73}{path}") };
+    }
+    Ok(out.into_bytes())
+}
+
+/// Options of a mount as `/proc/mounts` shows them.
+fn options(mount: &Mount) -> String {
+    const FLAGS: [(u64, &str); 6] =
+        [(2, ",nosuid"), (4, ",nodev"), (8, ",noexec"), (1024, ",noatime"), (2048, ",nodiratime"), (1 << 21, ",relatime")];
+    let mut out = String::from(if mount.is_readonly() { "ro" } else { "rw" });
+    for (bit, name) in FLAGS {
+        if mount.flags() & bit != 0 {
+            out.push_str(name);
+        }
+    }
+    out
+}
+
+/// A name with the characters that separate fields escaped.
+fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for &byte in bytes {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => {
+                let _ = write!(out, "\\{byte:03o}");
+            }
+            _ => out.push(byte as char),
+        }
+    }
+    out
+}
+
+/// Calls `f` for each mount that is visible below the process's root.
+fn for_each_mount(id: Id, mut f: impl FnMut(&Arc<Mount>, &str)) -> Result<()> {
+    let fs = id.fs()?;
+    let root = fs.root();
+    fs.namespace().for_each(|mount| {
+        let (name, inside) = Path::root_of(mount).absolute(&root);
+        if inside {
+            f(mount, &escaped(&name));
+        }
+    });
+    Ok(())
+}
+
+fn mounts(id: Id) -> Result<Vec<u8>> {
+    let mut out = String::new();
+    for_each_mount(id, |mount, place| {
+        let data = if mount.data.is_empty() { String::new() } else { format!(",{}", mount.data) };
+        let source = if mount.source.is_empty() { "none" } else { &mount.source };
+        let _ = writeln!(out, "{} {place} {} {}{data} 0 0", escaped(source.as_bytes()), mount.kind, options(mount));
+    })?;
+    Ok(out.into_bytes())
+}
+
+fn mountinfo(id: Id) -> Result<Vec<u8>> {
+    let mut out = String::new();
+    for_each_mount(id, |mount, place| {
+        let parent = mount.mount_point().map_or(0, |point| point.mount.id);
+        let dev = mount.root.inode().and_then(|inode| inode.attr()).map_or(0, |attr| attr.dev);
+        let (major, minor) = (dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
+        let access = if mount.is_readonly() { "ro" } else { "rw" };
+        let data = if mount.data.is_empty() { String::new() } else { format!(",{}", mount.data) };
+        let source = if mount.source.is_empty() { "none" } else { &mount.source };
+        let _ = writeln!(
+            out,
+            "{} {parent} {major}:{minor} / {place} {} - {} {} {access}{data}",
+            mount.id,
+            options(mount),
+            mount.kind,
+            escaped(source.as_bytes()),
+        );
+    })?;
+    Ok(out.into_bytes())
+}

@@ -1,0 +1,142 @@
+//! `/proc/sys`: settings, each a line of text.
+
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+
+use super::{DIR, FILE, dir, owner};
+use crate::{
+    errno::{Errno, Result},
+    fs::static_fs::{Node, Table, What},
+    random,
+    sync::{Once, SpinLock},
+    task::tree,
+};
+
+/// Release that uname(2) tells.
+pub(super) const RELEASE: &str = crate::task::uts::RELEASE;
+/// Version that uname(2) tells.
+pub(super) const VERSION: &str = crate::task::uts::VERSION;
+
+pub(super) fn root() -> Arc<Node> {
+    static NAMES: Table<3> =
+        Table::new([(b"fs", DIR, || dir(101, Ref(&FS))), (b"kernel", DIR, || dir(102, Ref(&KERNEL))), (b"vm", DIR, || dir(103, Ref(&VM)))]);
+    dir(100, Ref(&NAMES))
+}
+
+/// A table by reference.
+struct Ref<const N: usize>(&'static Table<N>);
+
+impl<const N: usize> crate::fs::static_fs::Names for Ref<N> {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        self.0.lookup(name)
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        self.0.list(cookie, emit);
+    }
+}
+
+/// A line that cannot be changed.
+fn line(ino: u64, read: fn() -> String) -> Arc<Node> {
+    let read = move || Ok(format!("{}\n", read()).into_bytes());
+    Node::new(owner(), ino, 0o444, What::Text(Box::new(read)))
+}
+
+/// A number of the sandbox that can be changed within limits.
+struct Number {
+    value: SpinLock<i64>,
+    low: i64,
+    high: i64,
+}
+
+impl Number {
+    const fn new(value: i64, low: i64, high: i64) -> Self {
+        Self { value: SpinLock::new(value), low, high }
+    }
+}
+
+fn number(ino: u64, setting: &'static Number) -> Arc<Node> {
+    let read = move || Ok(format!("{}\n", setting.value.lock()).into_bytes());
+    let write = move |bytes: &[u8]| {
+        let value: i64 = trimmed(bytes)?.parse().map_err(|_| Errno::EINVAL)?;
+        if !(setting.low..=setting.high).contains(&value) {
+            return Err(Errno::EINVAL);
+        }
+        *setting.value.lock() = value;
+        Ok(())
+    };
+    Node::new(owner(), ino, 0o644, What::Setting(Box::new(read), Box::new(write)))
+}
+
+fn trimmed(bytes: &[u8]) -> Result<&str> {
+    core::str::from_utf8(bytes).map(str::trim).map_err(|_| Errno::EINVAL)
+}
+
+/// Random bytes as a UUID of version 4.
+fn uuid() -> String {
+    let mut b = [0u8; 16];
+    random::fill(&mut b);
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let hex: Vec<String> = b.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..4], &hex[4..6], &hex[6..8], &hex[8..10], &hex[10..]].map(<[String]>::concat).join("-")
+}
+
+fn boot_id() -> String {
+    static ID: Once<String> = Once::new();
+    ID.call_once(uuid).clone()
+}
+
+static RANDOM: Table<5> = Table::new([
+    (b"boot_id", FILE, || line(151, boot_id)),
+    (b"entropy_avail", FILE, || line(152, || "256".into())),
+    (b"poolsize", FILE, || line(153, || "256".into())),
+    (b"urandom_min_reseed_secs", FILE, || line(154, || "60".into())),
+    (b"uuid", FILE, || line(155, uuid)),
+]);
+
+static KERNEL: Table<20> = Table::new([
+    (b"cap_last_cap", FILE, || line(110, || "40".into())),
+    (b"core_pattern", FILE, || line(111, || "core".into())),
+    (b"domainname", FILE, || line(112, || text_of(&crate::task::uts::domainname()))),
+    (b"hostname", FILE, || line(113, || text_of(&crate::task::uts::hostname()))),
+    (b"msgmax", FILE, || line(114, || "8192".into())),
+    (b"msgmnb", FILE, || line(115, || "16384".into())),
+    (b"msgmni", FILE, || line(116, || "32000".into())),
+    (b"ngroups_max", FILE, || line(117, || "65536".into())),
+    (b"osrelease", FILE, || line(118, || RELEASE.into())),
+    (b"ostype", FILE, || line(119, || "Linux".into())),
+    (b"overflowgid", FILE, || line(120, || "65534".into())),
+    (b"overflowuid", FILE, || line(121, || "65534".into())),
+    (b"pid_max", FILE, || line(122, || format!("{}", tree::PID_MAX))),
+    (b"random", DIR, || dir(123, Ref(&RANDOM))),
+    (b"randomize_va_space", FILE, || line(124, || "2".into())),
+    (b"sem", FILE, || line(125, || "32000\t1024000000\t500\t32000".into())),
+    (b"shmmax", FILE, || line(126, || "18446744073692774399".into())),
+    (b"tainted", FILE, || line(127, || "0".into())),
+    (b"threads-max", FILE, || line(128, || format!("{}", tree::TASKS_MAX))),
+    (b"version", FILE, || line(129, || VERSION.into())),
+]);
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+static OVERCOMMIT: Number = Number::new(0, 0, 2);
+static MAX_MAP_COUNT: Number = Number::new(65_530, 0, i32::MAX as i64);
+static SWAPPINESS: Number = Number::new(60, 0, 200);
+
+static VM: Table<4> = Table::new([
+    (b"max_map_count", FILE, || number(160, &MAX_MAP_COUNT)),
+    (b"mmap_min_addr", FILE, || line(161, || "65536".into())),
+    (b"overcommit_memory", FILE, || number(162, &OVERCOMMIT)),
+    (b"swappiness", FILE, || number(163, &SWAPPINESS)),
+]);
+
+static PIPE_MAX: Number = Number::new(1 << 20, 4096, 1 << 31);
+
+static FS: Table<4> = Table::new([
+    (b"file-max", FILE, || line(170, || "9223372036854775807".into())),
+    (b"file-nr", FILE, || line(171, || "0\t0\t9223372036854775807".into())),
+    (b"nr_open", FILE, || line(172, || format!("{}", crate::fs::fdtable::MAX_FILES))),
+    (b"pipe-max-size", FILE, || number(173, &PIPE_MAX)),
+]);

@@ -1,0 +1,644 @@
+//! Descriptors: read, write, seek, duplicate, control.
+
+use alloc::{sync::Arc, vec::Vec};
+use linux_raw_sys::general::{
+    F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETLK, F_GETPIPE_SZ, F_SETFD, F_SETFL, F_SETLK, F_SETLKW, F_SETPIPE_SZ,
+    FD_CLOEXEC, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, O_CLOEXEC, RWF_APPEND, RWF_NOWAIT,
+};
+
+use super::{
+    Args,
+    at::{self, file, install, nofile, only, open_file},
+};
+use crate::{
+    arch::uaccess,
+    errno::{Errno, Result},
+    fs::{
+        File, PollMask,
+        inode::Dirent,
+        locks::{self, Owner},
+        pipe::PipeEnd,
+    },
+    task::current,
+    uio::{self, Sink, Source},
+};
+
+/// Most bytes of one transfer, as Linux limits it.
+const MAX_RW: usize = 0x7fff_f000;
+
+/// Sends SIGPIPE for an `EPIPE`.
+fn broken_pipe<T>(result: Result<T>) -> Result<T> {
+    if let Err(Errno::EPIPE) = result {
+        at::sigpipe();
+    }
+    result
+}
+
+/// A position argument.
+fn position(value: u64) -> Result<u64> {
+    if value > i64::MAX as u64 { Err(Errno::EINVAL) } else { Ok(value) }
+}
+
+/// read(2).
+///
+/// # Errors
+/// As read(2).
+pub fn read(args: &Args) -> Result<u64> {
+    let file = file(args.int(0))?;
+    let mut sink = uio::sink(args.addr(1), args.size(2).min(MAX_RW))?;
+    file.read(&mut sink).map(|n| n as u64)
+}
+
+/// write(2).
+///
+/// # Errors
+/// As write(2).
+pub fn write(args: &Args) -> Result<u64> {
+    let file = file(args.int(0))?;
+    let mut source = uio::source(args.addr(1), args.size(2).min(MAX_RW))?;
+    broken_pipe(file.write(&mut source)).map(|n| n as u64)
+}
+
+/// pread64(2).
+///
+/// # Errors
+/// As pread(2).
+pub fn pread64(args: &Args) -> Result<u64> {
+    let offset = position(args.0[3])?;
+    let file = file(args.int(0))?;
+    let mut sink = uio::sink(args.addr(1), args.size(2).min(MAX_RW))?;
+    file.pread(&mut sink, offset).map(|n| n as u64)
+}
+
+/// pwrite64(2).
+///
+/// # Errors
+/// As pwrite(2).
+pub fn pwrite64(args: &Args) -> Result<u64> {
+    let offset = position(args.0[3])?;
+    let file = file(args.int(0))?;
+    let mut source = uio::source(args.addr(1), args.size(2).min(MAX_RW))?;
+    file.pwrite(&mut source, offset).map(|n| n as u64)
+}
+
+/// readv(2).
+///
+/// # Errors
+/// As readv(2).
+pub fn readv(args: &Args) -> Result<u64> {
+    let file = file(args.int(0))?;
+    let mut sink = uio::sink_vec(args.addr(1), args.size(2))?;
+    file.read(&mut sink).map(|n| n as u64)
+}
+
+/// writev(2).
+///
+/// # Errors
+/// As writev(2).
+pub fn writev(args: &Args) -> Result<u64> {
+    let file = file(args.int(0))?;
+    let mut source = uio::source_vec(args.addr(1), args.size(2))?;
+    broken_pipe(file.write(&mut source)).map(|n| n as u64)
+}
+
+/// preadv(2).
+///
+/// # Errors
+/// As preadv(2).
+pub fn preadv(args: &Args) -> Result<u64> {
+    let offset = position(args.0[3])?;
+    let file = file(args.int(0))?;
+    let mut sink = uio::sink_vec(args.addr(1), args.size(2))?;
+    file.pread(&mut sink, offset).map(|n| n as u64)
+}
+
+/// pwritev(2).
+///
+/// # Errors
+/// As pwritev(2).
+pub fn pwritev(args: &Args) -> Result<u64> {
+    let offset = position(args.0[3])?;
+    let file = file(args.int(0))?;
+    let mut source = uio::source_vec(args.addr(1), args.size(2))?;
+    file.pwrite(&mut source, offset).map(|n| n as u64)
+}
+
+/// preadv2(2): position -1 reads at the file's own.
+///
+/// # Errors
+/// As preadv2(2).
+pub fn preadv2(args: &Args) -> Result<u64> {
+    let flags = args.uint(5);
+    if flags & !0x1f != 0 || flags & (RWF_NOWAIT | RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if args.long(3) == -1 { readv(args) } else { preadv(args) }
+}
+
+/// pwritev2(2): position -1 writes at the file's own.
+///
+/// # Errors
+/// As pwritev2(2).
+pub fn pwritev2(args: &Args) -> Result<u64> {
+    let flags = args.uint(5);
+    if flags & !0x1f != 0 || flags & (RWF_NOWAIT | RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if args.long(3) == -1 { writev(args) } else { pwritev(args) }
+}
+
+/// lseek(2).
+///
+/// # Errors
+/// As lseek(2).
+pub fn lseek(args: &Args) -> Result<u64> {
+    file(args.int(0))?.seek(args.long(1), args.uint(2))
+}
+
+/// close(2).
+///
+/// # Errors
+/// `EBADF`.
+pub fn close(args: &Args) -> Result<u64> {
+    let task = current();
+    let file = task.files().close(args.int(0))?;
+    locks::release_process(file.inode(), task.process.pid);
+    Ok(0)
+}
+
+/// close_range(2).
+///
+/// # Errors
+/// As close_range(2).
+pub fn close_range(args: &Args) -> Result<u64> {
+    const UNSHARE: u32 = 2;
+    const CLOEXEC: u32 = 4;
+    let (first, last, flags) = (args.uint(0), args.uint(1), args.uint(2));
+    only(flags, UNSHARE | CLOEXEC)?;
+    if first > last {
+        return Err(Errno::EINVAL);
+    }
+    let task = current();
+    if flags & UNSHARE != 0 {
+        drop(task.set_files(Some(task.files().fork())));
+    }
+    task.files().close_range(first, last, flags & CLOEXEC != 0);
+    Ok(0)
+}
+
+/// dup(2).
+///
+/// # Errors
+/// As dup(2).
+pub fn dup(args: &Args) -> Result<u64> {
+    install(file(args.int(0))?, false)
+}
+
+fn dup_to(old: i32, new: i32, cloexec: bool) -> Result<u64> {
+    let task = current();
+    let file = task.files().get(old)?;
+    task.files().install_at(new, file, cloexec, nofile())?;
+    Ok(new as u64)
+}
+
+/// dup2(2).
+///
+/// # Errors
+/// As dup2(2).
+pub fn dup2(args: &Args) -> Result<u64> {
+    let (old, new) = (args.int(0), args.int(1));
+    if old == new {
+        file(old)?;
+        return Ok(new as u64);
+    }
+    dup_to(old, new, false)
+}
+
+/// dup3(2).
+///
+/// # Errors
+/// As dup3(2).
+pub fn dup3(args: &Args) -> Result<u64> {
+    let (old, new, flags) = (args.int(0), args.int(1), args.uint(2));
+    only(flags, O_CLOEXEC)?;
+    if old == new {
+        return Err(Errno::EINVAL);
+    }
+    dup_to(old, new, flags & O_CLOEXEC != 0)
+}
+
+/// fcntl(2).
+///
+/// # Errors
+/// As fcntl(2).
+pub fn fcntl(args: &Args) -> Result<u64> {
+    const OFD_GETLK: u32 = 36;
+    const OFD_SETLK: u32 = 37;
+    const OFD_SETLKW: u32 = 38;
+    const GETOWN: u32 = 9;
+    let (fd, command, arg) = (args.int(0), args.uint(1), args.0[2]);
+    let task = current();
+    let files = task.files();
+    let file = files.get(fd)?;
+    let works_on_path = matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL);
+    if file.is_path() && !works_on_path {
+        return Err(Errno::EBADF);
+    }
+    match command {
+        F_DUPFD | F_DUPFD_CLOEXEC => {
+            let min = u32::try_from(arg).map_err(|_| Errno::EINVAL)?;
+            let limit = nofile();
+            files.install(file, command == F_DUPFD_CLOEXEC, min, limit).map(|fd| fd as u64)
+        }
+        F_GETFD => Ok(u64::from(files.cloexec(fd)?) * u64::from(FD_CLOEXEC)),
+        F_SETFD => files.set_cloexec(fd, arg & u64::from(FD_CLOEXEC) != 0).map(|()| 0),
+        F_GETFL => Ok(file.flags().into()),
+        F_SETFL => {
+            file.set_flags(arg as u32);
+            Ok(0)
+        }
+        F_GETPIPE_SZ => Ok(file.downcast::<PipeEnd>().ok_or(Errno::EBADF)?.pipe().capacity() as u64),
+        F_SETPIPE_SZ => {
+            let pipe = file.downcast::<PipeEnd>().ok_or(Errno::EBADF)?.pipe().clone();
+            pipe.set_capacity(arg as usize).map(|size| size as u64)
+        }
+        F_GETLK | F_SETLK | F_SETLKW => {
+            locks::control(&file, Owner::Process(task.process.pid), command, arg).map(|()| 0)
+        }
+        OFD_GETLK | OFD_SETLK | OFD_SETLKW => {
+            locks::control(&file, Owner::file(&file), command - OFD_GETLK + F_GETLK, arg).map(|()| 0)
+        }
+        GETOWN => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// flock(2).
+///
+/// # Errors
+/// As flock(2).
+pub fn flock(args: &Args) -> Result<u64> {
+    let file = open_file(args.int(0))?;
+    let operation = args.uint(1);
+    let exclusive = match operation & !LOCK_NB {
+        LOCK_SH => Some(false),
+        LOCK_EX => Some(true),
+        LOCK_UN => None,
+        _ => return Err(Errno::EINVAL),
+    };
+    locks::flock(&file, exclusive, operation & LOCK_NB == 0).map(|()| 0)
+}
+
+/// ioctl(2).
+///
+/// # Errors
+/// As ioctl(2).
+pub fn ioctl(args: &Args) -> Result<u64> {
+    const FIONREAD: u32 = 0x541B;
+    const FIONBIO: u32 = 0x5421;
+    const FIONCLEX: u32 = 0x5450;
+    const FIOCLEX: u32 = 0x5451;
+    let (fd, request, arg) = (args.int(0), args.uint(1), args.addr(2));
+    let file = open_file(fd)?;
+    match request {
+        FIOCLEX | FIONCLEX => current().files().set_cloexec(fd, request == FIOCLEX).map(|()| 0),
+        FIONBIO => {
+            let on: i32 = uaccess::get(arg)?;
+            let nonblock = linux_raw_sys::general::O_NONBLOCK;
+            let flags = file.flags();
+            file.set_flags(if on != 0 { flags | nonblock } else { flags & !nonblock });
+            Ok(0)
+        }
+        FIONREAD if file.inode().is_regular() => {
+            let left = file.attr()?.size.saturating_sub(file.position());
+            uaccess::put(arg, &i32::try_from(left).unwrap_or(i32::MAX))?;
+            Ok(0)
+        }
+        _ => file.ops().clone().ioctl(&file, request, arg),
+    }
+}
+
+/// Opens the space of an mmap-like byte count: how much one kernel buffer moves.
+const PIECE: usize = 64 << 10;
+
+/// Moves up to `count` bytes from one file to another through a kernel buffer.
+fn transfer(
+    from: &File,
+    to: &File,
+    count: usize,
+    mut read: impl FnMut(&File, &mut Sink<'_>, u64) -> Result<usize>,
+    mut write: impl FnMut(&File, &mut Source<'_>, u64) -> Result<usize>,
+) -> Result<usize> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(count.min(PIECE)).map_err(|_| Errno::ENOMEM)?;
+    buffer.resize(count.min(PIECE), 0);
+    let mut done = 0;
+    while done < count {
+        let len = (count - done).min(PIECE);
+        let step = (|| {
+            let got = read(from, &mut Sink::kernel(&mut buffer[..len]), done as u64)?;
+            if got == 0 {
+                return Ok((0, 0));
+            }
+            write(to, &mut Source::kernel(&buffer[..got]), done as u64).map(|put| (got, put))
+        })();
+        match step {
+            Ok((got, put)) => {
+                done += put;
+                if got == 0 || put < got {
+                    break;
+                }
+            }
+            Err(_) if done != 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// sendfile(2).
+///
+/// # Errors
+/// As sendfile(2).
+pub fn sendfile(args: &Args) -> Result<u64> {
+    let (to, from) = (file(args.int(0))?, file(args.int(1))?);
+    let (place, count) = (args.addr(2), args.size(3).min(MAX_RW));
+    from.check_readable()?;
+    to.check_writable()?;
+    if !from.inode().is_regular() && from.ops().is_stream() {
+        return Err(Errno::EINVAL);
+    }
+    let start = if place == 0 { from.position() } else { position(uaccess::get::<u64>(place)?)? };
+    let done = broken_pipe(transfer(
+        &from,
+        &to,
+        count,
+        |file, sink, done| file.pread(sink, start + done),
+        |file, source, _| file.write(source),
+    ))?;
+    let end = start + done as u64;
+    if place == 0 {
+        from.with_position(|position| *position = end);
+    } else {
+        uaccess::put(place, &end)?;
+    }
+    Ok(done as u64)
+}
+
+/// copy_file_range(2).
+///
+/// # Errors
+/// As copy_file_range(2).
+pub fn copy_file_range(args: &Args) -> Result<u64> {
+    let (from, to) = (open_file(args.int(0))?, open_file(args.int(2))?);
+    let (from_place, to_place, count) = (args.addr(1), args.addr(3), args.size(4).min(MAX_RW));
+    only(args.uint(5), 0)?;
+    from.check_readable()?;
+    to.check_writable()?;
+    if from.inode().is_dir() || to.inode().is_dir() {
+        return Err(Errno::EISDIR);
+    }
+    if !from.inode().is_regular() || !to.inode().is_regular() {
+        return Err(Errno::EINVAL);
+    }
+    if to.flags() & linux_raw_sys::general::O_APPEND != 0 {
+        return Err(Errno::EBADF);
+    }
+    let start = |file: &Arc<File>, place: u64| -> Result<u64> {
+        if place == 0 { Ok(file.position()) } else { position(uaccess::get::<u64>(place)?) }
+    };
+    let (from_start, to_start) = (start(&from, from_place)?, start(&to, to_place)?);
+    let done = transfer(
+        &from,
+        &to,
+        count,
+        |file, sink, done| file.pread(sink, from_start + done),
+        |file, source, done| file.pwrite(source, to_start + done),
+    )? as u64;
+    for (file, place, end) in [(&from, from_place, from_start + done), (&to, to_place, to_start + done)] {
+        if place == 0 {
+            file.with_position(|position| *position = end);
+        } else {
+            uaccess::put(place, &end)?;
+        }
+    }
+    Ok(done)
+}
+
+/// ftruncate(2).
+///
+/// # Errors
+/// As ftruncate(2).
+pub fn ftruncate(args: &Args) -> Result<u64> {
+    let file = open_file(args.int(0))?;
+    let size = position(args.0[1])?;
+    if file.check_writable().is_err() || !file.inode().is_regular() {
+        return Err(Errno::EINVAL);
+    }
+    super::stat::set_size(file.inode(), size)?;
+    Ok(0)
+}
+
+/// fallocate(2).
+///
+/// # Errors
+/// As fallocate(2).
+pub fn fallocate(args: &Args) -> Result<u64> {
+    let file = open_file(args.int(0))?;
+    let (mode, offset, len) = (args.uint(1), args.long(2), args.long(3));
+    if offset < 0 || len <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    if offset.checked_add(len).is_none() {
+        return Err(Errno::EFBIG);
+    }
+    file.check_writable()?;
+    if file.inode().is_dir() {
+        return Err(Errno::EISDIR);
+    }
+    if file.ops().is_stream() {
+        return Err(Errno::ESPIPE);
+    }
+    file.ops().allocate(mode, offset as u64, len as u64).map(|()| 0)
+}
+
+/// fsync(2).
+///
+/// # Errors
+/// As fsync(2).
+pub fn fsync(args: &Args) -> Result<u64> {
+    open_file(args.int(0))?.ops().sync(false).map(|()| 0)
+}
+
+/// fdatasync(2).
+///
+/// # Errors
+/// As fdatasync(2).
+pub fn fdatasync(args: &Args) -> Result<u64> {
+    open_file(args.int(0))?.ops().sync(true).map(|()| 0)
+}
+
+/// sync(2). Writes reach the host when they are made; what the host still has in its cache is the host's to
+/// write back.
+///
+/// # Errors
+/// None.
+pub fn sync(_args: &Args) -> Result<u64> {
+    Ok(0)
+}
+
+/// syncfs(2).
+///
+/// # Errors
+/// `EBADF`.
+pub fn syncfs(args: &Args) -> Result<u64> {
+    open_file(args.int(0))?;
+    Ok(0)
+}
+
+/// fadvise64(2). Advice is taken note of by no file system of ours.
+///
+/// # Errors
+/// As posix_fadvise(2).
+pub fn fadvise64(args: &Args) -> Result<u64> {
+    let file = open_file(args.int(0))?;
+    if file.ops().is_stream() {
+        return Err(Errno::ESPIPE);
+    }
+    if args.uint(3) > 5 || args.long(2) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(0)
+}
+
+/// readahead(2).
+///
+/// # Errors
+/// As readahead(2).
+pub fn readahead(args: &Args) -> Result<u64> {
+    let file = open_file(args.int(0))?;
+    file.check_readable()?;
+    if file.inode().is_regular() { Ok(0) } else { Err(Errno::EINVAL) }
+}
+
+/// How a directory entry is laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    Old,
+    New,
+}
+
+/// Appends one entry when it fits into `limit` bytes.
+fn push_entry(out: &mut Vec<u8>, limit: usize, layout: Layout, entry: &Dirent<'_>) -> bool {
+    let head = if layout == Layout::New { 19 } else { 18 };
+    // The old layout has the kind in the last byte.
+    let tail = if layout == Layout::New { 1 } else { 2 };
+    let len = (head + entry.name.len() + tail).next_multiple_of(8);
+    if out.len() + len > limit {
+        return false;
+    }
+    let start = out.len();
+    out.extend_from_slice(&entry.ino.to_ne_bytes());
+    out.extend_from_slice(&entry.next.to_ne_bytes());
+    out.extend_from_slice(&(len as u16).to_ne_bytes());
+    if layout == Layout::New {
+        out.push(entry.kind);
+    }
+    out.extend_from_slice(entry.name);
+    out.resize(start + len, 0);
+    if layout == Layout::Old {
+        out[start + len - 1] = entry.kind;
+    }
+    true
+}
+
+/// Position in a directory for a file system's cookie: 0 and 1 are before `.` and `..`.
+fn to_position(cookie: u64) -> u64 {
+    if cookie >= i64::MAX as u64 - 2 { cookie } else { cookie + 2 }
+}
+
+fn from_position(position: u64) -> u64 {
+    if position >= i64::MAX as u64 - 2 { position } else { position - 2 }
+}
+
+fn entries(args: &Args, layout: Layout) -> Result<u64> {
+    const DIR: u8 = 4;
+    let file = open_file(args.int(0))?;
+    let (buffer, limit) = (args.addr(1), args.size(2).min(MAX_RW));
+    if !file.inode().is_dir() {
+        return Err(Errno::ENOTDIR);
+    }
+    if file.path().dentry.is_dead() {
+        return Err(Errno::ENOENT);
+    }
+    let mut out = Vec::new();
+    out.try_reserve_exact(limit.min(PIECE)).map_err(|_| Errno::ENOMEM)?;
+    let limit = limit.min(PIECE);
+    file.with_position(|position| {
+        let mut full = false;
+        while *position < 2 && !full {
+            let here = file.path();
+            let (name, ino): (&[u8], u64) = if *position == 0 {
+                (b".", file.attr()?.ino)
+            } else {
+                let up = here.up(&current().fs()?.root());
+                (b"..", up.inode()?.attr()?.ino)
+            };
+            let entry = Dirent { ino, next: *position + 1, kind: DIR, name };
+            full = !push_entry(&mut out, limit, layout, &entry);
+            *position += u64::from(!full);
+        }
+        if !full {
+            file.ops().read_dir(&file, from_position(*position), &mut |entry| {
+                let next = to_position(entry.next);
+                full = !push_entry(&mut out, limit, layout, &Dirent { next, ..*entry });
+                if !full {
+                    *position = next;
+                }
+                !full
+            })?;
+        }
+        if full && out.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        uaccess::copy_to_user(buffer, &out)?;
+        Ok(out.len() as u64)
+    })
+}
+
+/// getdents(2).
+///
+/// # Errors
+/// As getdents(2).
+pub fn getdents(args: &Args) -> Result<u64> {
+    entries(args, Layout::Old)
+}
+
+/// getdents64(2).
+///
+/// # Errors
+/// As getdents64(2).
+pub fn getdents64(args: &Args) -> Result<u64> {
+    entries(args, Layout::New)
+}
+
+/// Whether a descriptor is ready for something; used by calls that must not block.
+#[must_use]
+pub fn is_ready(file: &File, what: PollMask) -> bool {
+    file.poll().intersects(what)
+}
+
+/// fchdir(2).
+///
+/// # Errors
+/// As fchdir(2).
+pub fn fchdir(args: &Args) -> Result<u64> {
+    let file = at::file(args.int(0))?;
+    let caller = at::Caller::new()?;
+    if !file.inode().is_dir() {
+        return Err(Errno::ENOTDIR);
+    }
+    crate::fs::perm::check(&file.inode().access()?, &caller.who(), crate::fs::perm::EXEC)?;
+    caller.fs.set_cwd(file.path().clone());
+    Ok(0)
+}
