@@ -99,7 +99,7 @@ hostcalls! {
     StartCpu = 5, host: ["futex"];
     /// Gives pages back to the host. `a0` = count of [`IoRange`](crate::IoRange)s in `data`, page aligned.
     /// They read as zero afterwards.
-    ReleaseMemory = 6, host: ["fallocate", "madvise"];
+    ReleaseMemory = 6, host: ["fallocate"];
     /// The first process cannot be started. `a0` = errno, `a1` = length; `data` = UTF-8 text that says what
     /// failed (`exec /bin/foo: no such file or directory`). Does not return.
     StartFailed = 7, host: ["write", "exit_group"];
@@ -115,42 +115,42 @@ hostcalls! {
     /// TIOCGWINSZ, TIOCSWINSZ; `data` = its structure, in or out. `-ENOTTY` when it is no terminal.
     StreamIoctl = 19, host: ["ioctl"];
     /// What stream `a0` is: `data` = [`Attr`](crate::Attr). `-EBADF` when it was not given.
-    StreamStat = 20, host: ["fstat"];
+    StreamStat = 20, host: ["statx"];
 
     /// Looks one name up. `a0` = inode handle of a directory, `a1` = name length; `data` = name (no slash,
     /// not `.` or `..`). Result: a new inode handle; `data` = [`Attr`](crate::Attr).
-    FsLookup = 32, host: ["openat2", "openat", "fstat", "statx", "close"];
+    FsLookup = 32, host: ["openat2", "statx", "close"];
     /// Attributes of inode handle `a0`. `data` = [`Attr`](crate::Attr).
-    FsGetattr = 33, host: ["fstat", "statx"];
+    FsGetattr = 33, host: ["statx"];
     /// Changes attributes of inode handle `a0`. `data` = [`SetAttr`](crate::SetAttr); afterwards
     /// [`Attr`](crate::Attr).
-    FsSetattr = 34, host: ["fchmodat2", "fchmod", "fchown", "fchownat", "utimensat", "ftruncate", "fstat", "statx", "chmod", "truncate"];
+    FsSetattr = 34, host: ["fchmodat", "fchownat", "utimensat", "ftruncate", "openat", "statx", "close"];
     /// Readies inode handle `a0` for I/O. `a1` = 1 read, 2 write, 3 both. Idempotent; upgrades.
-    FsOpen = 35, host: ["openat", "fstat", "close"];
+    FsOpen = 35, host: ["openat", "close"];
     /// Forgets handle `a0`.
     FsClose = 36, host: ["close"];
     /// Reads file `a0` at offset `a1` into `a2` [`IoRange`](crate::IoRange)s in `data`. Result: bytes.
     FsRead = 37, host: ["preadv"];
     /// Writes file `a0` at offset `a1` from `a2` [`IoRange`](crate::IoRange)s in `data`. Result: bytes.
     /// `a3` = 1: append; then `a1` is ignored and `data` afterwards holds the new file size (u64).
-    FsWrite = 38, host: ["pwritev2", "pwritev", "fstat"];
+    FsWrite = 38, host: ["pwritev2", "fstat"];
     /// Entries of directory `a0` from cookie `a1` (0 = start) into gpa `a2`, length `a3`, as
     /// [`DirentHeader`](crate::DirentHeader) records without `.` and `..`. Result: bytes, 0 at the end.
-    FsReaddir = 39, host: ["openat", "getdents64", "lseek"];
+    FsReaddir = 39, host: ["openat", "getdents64", "lseek", "close"];
     /// Target of symbolic link `a0`. Result: length; `data` = target.
     FsReadlink = 40, host: ["readlinkat"];
     /// Creates a regular file, exclusively. `a0` = directory, `a1` = name length, `a2` = mode, `a3` = uid,
     /// `a4` = gid; `data` = name. Result: an inode handle open for read and write; `data` =
     /// [`Attr`](crate::Attr).
-    FsCreate = 41, host: ["openat2", "openat", "fchown", "fchmod", "fstat", "statx", "unlinkat", "close"];
+    FsCreate = 41, host: ["openat2", "fchownat", "fchmodat", "statx", "unlinkat", "close"];
     /// Makes a directory; arguments and answer as `FsCreate` (not open).
-    FsMkdir = 42, host: ["mkdirat", "openat2", "fchownat", "fchmod", "fstat", "statx", "unlinkat", "close"];
+    FsMkdir = 42, host: ["mkdirat", "openat2", "fchownat", "fchmodat", "statx", "unlinkat", "close"];
     /// Makes a symbolic link. `a0` = directory, `a1` = name length, `a2` = target length, `a3` = uid, `a4` =
     /// gid; `data` = name, target. Answer as `FsLookup`.
     FsSymlink = 43, host: ["symlinkat", "openat2", "fchownat", "statx", "unlinkat", "close"];
     /// Makes a FIFO or socket node. `a0` = directory, `a1` = name length, `a2` = mode with type, `a3` = uid,
     /// `a4` = gid. Device nodes are refused with `-EPERM`. Answer as `FsLookup`.
-    FsMknod = 44, host: ["mknodat", "openat2", "fchownat", "statx", "unlinkat", "close"];
+    FsMknod = 44, host: ["mknodat", "openat2", "fchownat", "fchmodat", "statx", "unlinkat", "close"];
     /// Hard link. `a0` = inode handle, `a1` = directory, `a2` = name length; `data` = name.
     FsLink = 45, host: ["linkat"];
     /// Removes a name. `a0` = directory, `a1` = name length, `a2` = 1 for a directory; `data` = name.
