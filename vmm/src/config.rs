@@ -79,6 +79,13 @@ pub enum FromSandbox {
         /// The status.
         wait_status: i32,
     },
+    /// The first process cannot be started (no such program, not an ELF file). The last message.
+    StartFailed {
+        /// Linux errno.
+        errno: u32,
+        /// What failed, as the sentry says it.
+        message: String,
+    },
     /// The sandbox failed; one line that says why. The last message.
     Failed {
         /// The reason.
@@ -86,7 +93,7 @@ pub enum FromSandbox {
     },
 }
 
-/// Exit status of a sandbox process that has sent [`FromSandbox::Exited`].
+/// Exit status of a sandbox process that has sent [`FromSandbox::Exited`] or [`FromSandbox::StartFailed`].
 pub const STATUS_OK: i32 = 0;
 /// Exit status of a sandbox process that has sent (or tried to send) [`FromSandbox::Failed`].
 pub const STATUS_FAILED: i32 = 125;

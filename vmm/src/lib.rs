@@ -2,14 +2,25 @@
 //!
 //! A sandbox is one process, `ringfence sandbox FD`. The runtime starts it with [`spawn`]; its main is
 //! [`sandbox_main`].
-
+mod boot;
 pub mod config;
+mod cpu;
+mod error;
+mod events;
+mod filter;
+mod image;
+mod jail;
+mod log;
+mod memory;
+mod paging;
+mod sandbox;
+mod server;
 mod spawn;
+mod symbols;
+mod vcpu;
+mod vm;
 
+pub use error::Error;
+pub use sandbox::sandbox_main;
+pub use server::request;
 pub use spawn::{Control, SandboxFds, SandboxProcess, SandboxSettings, Tree, spawn, spawn_program};
-
-/// Main of a sandbox process; `config_fd` is the number given as its argument. Never returns.
-pub fn sandbox_main(config_fd: i32) -> ! {
-    let _ = config_fd;
-    std::process::exit(config::STATUS_FAILED)
-}

@@ -1,0 +1,321 @@
+//! Main of a sandbox process.
+//!
+//! Order matters. Trees are cloned and the jail is entered while there is one thread; the machine is made
+//! inside the jail; threads are started, which inherit the empty capability sets; the filter is loaded into
+//! all of them; only then does the guest run. The main thread becomes the I/O thread: it waits for armed
+//! streams and for the runtime.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    sync::{Arc, Barrier, Mutex, Once, PoisonError},
+    thread,
+};
+
+use hostcall::{MAX_CPUS, MAX_STREAMS, ROOT_HANDLE};
+use rustix::{event::epoll, io::Errno};
+
+use crate::{
+    boot::{Boot, Settings},
+    config::{self, FromSandbox, HostTree, MAX_MESSAGE, SandboxConfig, ToSandbox},
+    cpu::Start,
+    error::{Context, Error},
+    events::Events,
+    filter,
+    image::{Image, SENTRY},
+    jail,
+    log::{Log, monotonic},
+    memory::Memory,
+    server::{
+        Server,
+        fs::{attributes, kind},
+        handles::{Descriptors, Handles, Object},
+        stream::Stream,
+    },
+    spawn::send_packet,
+    vcpu::{self, Waiting},
+    vm::{self, Vm},
+};
+
+/// Smallest guest.
+const MIN_MEMORY: u64 = 16 << 20;
+/// Guest memory comes in pieces of this.
+const MEMORY_STEP: u64 = 2 << 20;
+/// Marks the control socket among the events of streams.
+const CONTROL: u64 = u64::MAX;
+/// Stack of a vCPU thread in bytes.
+const THREAD_STACK: usize = 128 * 1024;
+
+/// A running sandbox, as its threads see it.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) vm: Vm,
+    pub(crate) server: Server,
+    pub(crate) log: Arc<Log>,
+    pub(crate) start: Start,
+    pub(crate) slide: u64,
+    pub(crate) waiting: Vec<Waiting>,
+    control: Control,
+    exit_on_disconnect: bool,
+}
+
+/// The sandbox's end of the control socket; the last message is sent once.
+#[derive(Debug)]
+struct Control {
+    socket: OwnedFd,
+    over: Mutex<bool>,
+}
+
+impl Control {
+    fn send(&self, message: &FromSandbox) {
+        if let Ok(bytes) = config::encode(message) {
+            // A runtime that is gone needs no answer.
+            drop(send_packet(self.socket.as_fd(), &bytes));
+        }
+    }
+
+    /// Sends the last message and ends the process. Of several threads that do so the first one wins.
+    fn finish(&self, message: &FromSandbox, status: i32) -> ! {
+        let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*over {
+            *over = true;
+            self.send(message);
+        }
+        // SAFETY: exit_group takes no pointer. Nothing of this process needs tearing down.
+        unsafe { libc::_exit(status) }
+    }
+}
+
+impl Sandbox {
+    /// The first process ended.
+    pub(crate) fn exit(&self, wait_status: i32) -> ! {
+        self.log.timing("exit");
+        self.control.finish(&FromSandbox::Exited { wait_status }, config::STATUS_OK)
+    }
+
+    /// The first process cannot be started.
+    pub(crate) fn start_failed(&self, errno: u32, message: String) -> ! {
+        self.control.finish(&FromSandbox::StartFailed { errno, message }, config::STATUS_OK)
+    }
+
+    /// The sandbox cannot go on.
+    pub(crate) fn fail(&self, message: &str) -> ! {
+        self.log.line(1, message);
+        self.control.finish(&FromSandbox::Failed { message: message.into() }, config::STATUS_FAILED)
+    }
+}
+
+/// Main of a sandbox process; `config_fd` is the number given as its argument. Never returns.
+pub fn sandbox_main(config_fd: i32) -> ! {
+    let start = monotonic();
+    block_signals();
+    let Ok(config) = read_config(config_fd) else { std::process::exit(config::STATUS_FAILED) };
+    let control = Control { socket: inherited(config.control), over: Mutex::new(false) };
+    let timing = config.timing.then_some(start);
+    let log = Arc::new(Log::new(File::from(inherited(config.log)), config.log_level, !config.strace, timing));
+    log.timing("config");
+    match prepare(&config, &log) {
+        Ok(parts) => {
+            let sandbox = Sandbox {
+                vm: parts.vm,
+                server: parts.server,
+                start: parts.boot.start,
+                slide: parts.boot.slide,
+                waiting: (0..config.cpus).map(|_| Waiting::default()).collect(),
+                exit_on_disconnect: config.exit_on_disconnect,
+                log,
+                control,
+            };
+            serve(&Arc::new(sandbox), parts.vcpu)
+        }
+        Err(error) => {
+            log.line(1, &error.to_string());
+            control.finish(&FromSandbox::Failed { message: error.to_string() }, config::STATUS_FAILED)
+        }
+    }
+}
+
+/// Takes over a descriptor that the configuration names.
+fn inherited(fd: i32) -> OwnedFd {
+    // SAFETY: the runtime opened it for this process, and the configuration names each of them once.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    // It must not survive; nothing is ever executed, but the sign is cheap and true.
+    let _ = rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC);
+    fd
+}
+
+fn read_config(fd: i32) -> Result<SandboxConfig, Error> {
+    let file = File::from(inherited(fd));
+    let len = file.metadata().system("read the configuration")?.len();
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 0).system("read the configuration")?;
+    config::decode(&bytes).map_err(|e| Error::Config(e.to_string()))
+}
+
+/// What is made before threads start.
+struct Parts {
+    vm: Vm,
+    server: Server,
+    boot: Boot,
+    vcpu: kvm_ioctls::VcpuFd,
+}
+
+fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
+    if config.cpus == 0 || config.cpus as usize > MAX_CPUS {
+        return Err(Error::Config(format!("{} CPUs; 1 to {MAX_CPUS} are possible", config.cpus)));
+    }
+    if config.streams.len() > MAX_STREAMS {
+        return Err(Error::Config(format!("more than {MAX_STREAMS} streams")));
+    }
+    let bytes = config.memory.max(MIN_MEMORY).next_multiple_of(MEMORY_STEP);
+    let descriptors = Descriptors(jail::descriptors()?);
+    let root = tree(config.root)?;
+    let mounts = config.mounts.iter().map(|mount| tree(*mount)).collect::<Result<Vec<_>, _>>()?;
+    let kvm = inherited(config.kvm);
+    let limit = jail::limits()?;
+    jail::enter()?;
+    jail::drop_capabilities()?;
+    log.timing("jail");
+
+    let vm = Vm::new(kvm, config.cpus)?;
+    log.timing("vm");
+    let memory = Arc::new(Memory::new(bytes, config.window_len)?);
+    vm.map(&memory)?;
+    log.timing("memory");
+    let image = Image::parse(SENTRY)?;
+    let settings = Settings { cpus: config.cpus, log_level: config.log_level, strace: config.strace };
+    let mut boot = Boot::build(&memory, &image, &vm.features, settings)?;
+    let vcpu = vcpu::boot(&vm, &boot.start)?;
+    boot.finish(&memory, vm::clocks(&vcpu)?)?;
+    log.timing("image");
+
+    let handles = Handles::new(limit);
+    for (expected, object) in (ROOT_HANDLE..).zip([root].into_iter().chain(mounts)) {
+        if handles.insert(object).system("handle of a host tree")? != expected {
+            return Err(Error::Config("host trees got unexpected handles".into()));
+        }
+    }
+    let events = Events::new(memory.clone(), boot.events, vm.event_interrupt()?);
+    events.command(config.start.clone()).system("queue the first command")?;
+    let streams = config
+        .streams
+        .iter()
+        .map(|fd| Stream::new(inherited(*fd)))
+        .collect::<Result<Vec<_>, Errno>>()
+        .system("examine a stream")?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).system("epoll_create")?;
+    let server = Server {
+        calls: boot.calls,
+        cpus: config.cpus,
+        log: log.clone(),
+        first_command: Once::new(),
+        memory,
+        events,
+        handles,
+        descriptors,
+        streams,
+        epoll,
+    };
+    Ok(Parts { vm, server, boot, vcpu })
+}
+
+/// Clones a tree for the jail.
+fn tree(tree: HostTree) -> Result<Object, Error> {
+    let fd = jail::clone_tree(inherited(tree.fd))?;
+    let attr = attributes(&fd).system("examine a host tree")?;
+    Ok(Object::path(fd, kind(attr.mode), tree.readonly))
+}
+
+/// Starts the threads, closes the jail and becomes the I/O thread.
+fn serve(sandbox: &Arc<Sandbox>, boot: kvm_ioctls::VcpuFd) -> ! {
+    // The vCPU threads wait here for the filter.
+    let gate = Arc::new(Barrier::new(sandbox.waiting.len() + 1));
+    let mut boot = Some(boot);
+    for index in 0..sandbox.server.cpus {
+        let (sandbox_of, gate, vcpu) = (sandbox.clone(), gate.clone(), boot.take());
+        let body = move || {
+            gate.wait();
+            match vcpu {
+                Some(vcpu) => vcpu::run(&sandbox_of, index, vcpu),
+                None => vcpu::secondary(&sandbox_of, index),
+            }
+        };
+        let made = thread::Builder::new().name(format!("vcpu{index}")).stack_size(THREAD_STACK).spawn(body);
+        if let Err(error) = made {
+            sandbox.fail(&format!("start a vCPU thread: {error}"));
+        }
+    }
+    let data = epoll::EventData::new_u64(CONTROL);
+    let watched = epoll::add(
+        &sandbox.server.epoll,
+        &sandbox.control.socket,
+        data,
+        epoll::EventFlags::IN | epoll::EventFlags::RDHUP,
+    );
+    let closed = watched
+        .system("watch the control socket")
+        .and_then(|()| jail::no_more_threads())
+        .and_then(|()| filter::load());
+    if let Err(error) = closed {
+        sandbox.fail(&error.to_string());
+    }
+    sandbox.log.timing("jailed");
+    sandbox.control.send(&FromSandbox::Ready);
+    sandbox.log.timing("run");
+    gate.wait();
+    watch(sandbox)
+}
+
+/// The I/O thread.
+fn watch(sandbox: &Sandbox) -> ! {
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut events = Vec::with_capacity(MAX_STREAMS + 1);
+    loop {
+        events.clear();
+        let waited = epoll::wait(&sandbox.server.epoll, rustix::buffer::spare_capacity(&mut events), None);
+        match waited {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => sandbox.fail(&format!("epoll_wait: {error}")),
+        }
+        for event in &events {
+            let done = match event.data.u64() {
+                CONTROL => control(sandbox, &mut buffer),
+                stream => sandbox.server.events.stream(u32::try_from(stream).unwrap_or(0)),
+            };
+            if let Err(error) = done {
+                sandbox.log.line(2, &format!("event not delivered: {error}"));
+            }
+        }
+    }
+}
+
+/// Takes one message of the runtime.
+fn control(sandbox: &Sandbox, buffer: &mut [u8]) -> Result<(), Errno> {
+    let socket = &sandbox.control.socket;
+    // SAFETY: the buffer is valid for writes of its length.
+    let n = unsafe {
+        libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+    };
+    match usize::try_from(n) {
+        Ok(n) if n > 0 => match config::decode(&buffer[..n]) {
+            Ok(ToSandbox::Command(command)) => {
+                let bytes = hostcall::encode_command(&command).map_err(|_| Errno::INVAL)?;
+                sandbox.server.events.command(bytes)
+            }
+            Err(_) => Err(Errno::BADMSG),
+        },
+        _ if n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock => Ok(()),
+        _ if sandbox.exit_on_disconnect => sandbox.fail("the runtime is gone"),
+        _ => epoll::delete(&sandbox.server.epoll, socket),
+    }
+}
+
+/// Blocks every signal for the threads that follow: a sandbox is told things by messages, or killed.
+fn block_signals() {
+    // SAFETY: both calls only write to the set that they are given; an all-zero set is valid storage.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        libc::sigprocmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+    }
+}

@@ -1,0 +1,194 @@
+//! The hostcall server: what the sentry can make this process do.
+//!
+//! A vCPU thread calls [`Server::serve`] for its own call page. The page is copied once; what was decoded
+//! from the copy is acted on, and the answer is written back. Every failure is an errno in the page.
+
+pub mod request;
+
+pub(crate) mod fs;
+pub(crate) mod handles;
+mod names;
+pub(crate) mod stream;
+
+use std::sync::Arc;
+
+use hostcall::{Attr, CallPage, Handle, Hostcall, PAGE_SIZE};
+use rustix::{fd::OwnedFd, io::Errno};
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::{events::Events, log::Log, memory::Memory};
+use handles::{Descriptors, Handles};
+use request::Request;
+use stream::Stream;
+
+/// What a call asks of its caller, beyond the answer in the page.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Re-enter the guest.
+    Resume,
+    /// The container ended with this wait status.
+    Exit(i32),
+    /// The sentry panicked.
+    Panic { message: Vec<u8>, rip: u64, rbp: u64 },
+    /// The first process cannot be started.
+    StartFailed { errno: u32, message: String },
+    /// Start vCPU `cpu` on `stack`, then re-enter.
+    StartCpu { cpu: u32, stack: u64 },
+}
+
+/// Everything that hostcalls work on.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) events: Events,
+    pub(crate) handles: Handles,
+    pub(crate) descriptors: Descriptors,
+    pub(crate) streams: Vec<Stream>,
+    pub(crate) epoll: OwnedFd,
+    /// Guest-physical address of the first call page.
+    pub(crate) calls: u64,
+    pub(crate) cpus: u32,
+    pub(crate) first_command: std::sync::Once,
+}
+
+/// A result and how many bytes of `data` belong to it.
+struct Answer {
+    ret: i64,
+    len: usize,
+    outcome: Outcome,
+}
+
+impl Answer {
+    fn value(ret: u64) -> Result<Self, Errno> {
+        let ret = i64::try_from(ret).map_err(|_| Errno::OVERFLOW)?;
+        Ok(Self { ret, len: 0, outcome: Outcome::Resume })
+    }
+
+    fn outcome(outcome: Outcome) -> Result<Self, Errno> {
+        Ok(Self { ret: 0, len: 0, outcome })
+    }
+
+    fn data(ret: u64, bytes: &[u8], data: &mut [u8]) -> Result<Self, Errno> {
+        data.get_mut(..bytes.len()).ok_or(Errno::NAMETOOLONG)?.copy_from_slice(bytes);
+        Ok(Self { len: bytes.len(), ..Self::value(ret)? })
+    }
+
+    fn inode((handle, attr): (Handle, Attr), data: &mut [u8]) -> Result<Self, Errno> {
+        Self::data(u64::from(handle), attr.as_bytes(), data)
+    }
+}
+
+impl Server {
+    /// Serves the request in the call page of vCPU `cpu`.
+    pub(crate) fn serve(&self, cpu: u32) -> Result<Outcome, Errno> {
+        let gpa = self.calls + u64::from(cpu) * PAGE_SIZE as u64;
+        let mut page = CallPage::new_zeroed();
+        self.memory.read(gpa, page.as_mut_bytes())?;
+        let mut data = [0; 256];
+        let mut long = Vec::new();
+        let answer = self.answer(&page, &mut data, &mut long);
+        let (ret, bytes, outcome) = match answer {
+            Ok(answer) if long.is_empty() => (answer.ret, &data[..answer.len], answer.outcome),
+            Ok(answer) => (answer.ret, &long[..], answer.outcome),
+            Err(errno) => (-i64::from(errno.raw_os_error()), &[][..], Outcome::Resume),
+        };
+        let header = size_of::<hostcall::CallHeader>() as u64;
+        if !bytes.is_empty() {
+            self.memory.write(gpa + header, bytes)?;
+        }
+        self.memory.write(gpa + header - 8, &ret.to_le_bytes())?;
+        Ok(outcome)
+    }
+
+    fn answer(&self, page: &CallPage, data: &mut [u8], long: &mut Vec<u8>) -> Result<Answer, Errno> {
+        let request = Request::decode(page)?;
+        let done = |result: Result<(), Errno>| result.and_then(|()| Answer::value(0));
+        match request {
+            Request::Exit { status } => Answer::outcome(Outcome::Exit(status)),
+            Request::Panic { text, rip, rbp } => {
+                Answer::outcome(Outcome::Panic { message: text.to_vec(), rip, rbp })
+            }
+            Request::StartFailed { errno, text } => {
+                let message = String::from_utf8_lossy(text).into_owned();
+                Answer::outcome(Outcome::StartFailed { errno, message })
+            }
+            Request::StartCpu { cpu, stack } if (1..self.cpus).contains(&cpu) => {
+                Answer::outcome(Outcome::StartCpu { cpu, stack })
+            }
+            Request::StartCpu { .. } => Err(Errno::INVAL),
+            Request::Log { level, text } => {
+                self.log.guest(level, text);
+                Answer::value(0)
+            }
+            Request::TakeCommand { gpa, capacity } => {
+                let len = self.events.take_command(gpa, capacity)?;
+                self.first_command.call_once(|| self.log.timing("first-command"));
+                Answer::value(len)
+            }
+            Request::ReleaseMemory { ranges } => {
+                done(ranges.iter().try_for_each(|range| self.memory.release(range.gpa, range.len)))
+            }
+            Request::StreamRead { stream, gpa, len } => Answer::value(self.stream_read(stream, gpa, len)?),
+            Request::StreamWrite { stream, gpa, len } => Answer::value(self.stream_write(stream, gpa, len)?),
+            Request::StreamArm { stream, events } => Answer::value(self.stream_arm(stream, events)?),
+            Request::StreamIoctl { stream, request, .. } => {
+                let len = data.len();
+                data.copy_from_slice(&page.data[..len]);
+                let len = self.stream_ioctl(stream, request, data)?;
+                Ok(Answer { len, ..Answer::value(0)? })
+            }
+            Request::StreamStat { stream } => Answer::data(0, self.stream_stat(stream)?.as_bytes(), data),
+            Request::Lookup { dir, name } => Answer::inode(self.lookup(dir, name)?, data),
+            Request::Getattr { file } => Answer::data(0, self.getattr(file)?.as_bytes(), data),
+            Request::Setattr { file, attr } => Answer::data(0, self.setattr(file, &attr)?.as_bytes(), data),
+            Request::Open { file, read, write } => {
+                done(self.handles.get(file)?.open(&self.descriptors, read, write))
+            }
+            // Trees are the sandbox's for good.
+            Request::Close { file } => done(self.handles.remove(file)),
+            Request::Read { file, offset, ranges } => Answer::value(self.read_file(file, offset, ranges)?),
+            Request::Write { file, offset, ranges, append } => {
+                match self.write_file(file, offset, ranges, append)? {
+                    (n, Some(size)) => Answer::data(n, &size.to_le_bytes(), data),
+                    (n, None) => Answer::value(n),
+                }
+            }
+            Request::Readdir { dir, cookie, gpa, len } => Answer::value(self.readdir(dir, cookie, gpa, len)?),
+            Request::Readlink { file } => {
+                *long = self.readlink(file)?;
+                long.truncate(hostcall::CALL_DATA_LEN);
+                Answer::value(long.len() as u64)
+            }
+            Request::Create { dir, name, mode, owner } => {
+                Answer::inode(self.create(dir, name, mode, owner)?, data)
+            }
+            Request::Mkdir { dir, name, mode, owner } => {
+                Answer::inode(self.mkdir(dir, name, mode, owner)?, data)
+            }
+            Request::Symlink { dir, name, target, owner } => {
+                Answer::inode(self.symlink(dir, name, target, owner)?, data)
+            }
+            Request::Mknod { dir, name, mode, owner } => {
+                Answer::inode(self.mknod(dir, name, mode, owner)?, data)
+            }
+            Request::Link { file, dir, name } => done(self.link(file, dir, name)),
+            Request::Unlink { dir, name, directory } => done(self.unlink(dir, name, directory)),
+            Request::Rename { old_dir, old, new_dir, new, flags } => {
+                done(self.rename(old_dir, old, new_dir, new, flags))
+            }
+            Request::Sync { file, data_only } => done(self.sync(file, data_only)),
+            Request::Statfs { file } => Answer::data(0, self.statfs(file)?.as_bytes(), data),
+            Request::Allocate { file, mode, offset, len } => done(self.allocate(file, mode, offset, len)),
+            Request::WindowMap { file, offset, len, window, writable } => {
+                done(self.window_map(file, offset, len, window, writable))
+            }
+            Request::WindowUnmap { window, len } => done(self.memory.unmap_window(window, len)),
+        }
+    }
+}
+
+/// The name of a call, for messages.
+pub(crate) fn call_name(nr: u32) -> &'static str {
+    Hostcall::from_nr(nr).map_or("unknown", Hostcall::name)
+}

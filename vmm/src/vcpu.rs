@@ -1,0 +1,166 @@
+//! vCPU threads: run the guest, serve its hostcalls, and say what happened when it ends.
+//!
+//! Thread 0 runs the boot vCPU. The others are made before the seccomp filter is loaded, wait without a vCPU,
+//! and make it when the sentry asks for it. Waiting is a futex; nothing here polls or times out.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use hostcall::HOSTCALL_PORT;
+use kvm_ioctls::{VcpuExit, VcpuFd};
+
+use crate::{
+    cpu::Start,
+    error::Error,
+    sandbox::Sandbox,
+    server::{Outcome, call_name},
+    symbols,
+};
+
+/// Deepest backtrace.
+const FRAMES: usize = 32;
+
+/// A vCPU that is to be started.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    stack: Mutex<Option<u64>>,
+    wake: Condvar,
+}
+
+impl Waiting {
+    /// Starts it; false when it has been started before.
+    fn start(&self, stack: u64) -> bool {
+        let mut slot = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_some() {
+            return false;
+        }
+        *slot = Some(stack);
+        self.wake.notify_one();
+        true
+    }
+
+    /// Waits to be started; the stack.
+    fn wait(&self) -> u64 {
+        let mut slot = self.stack.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(stack) = *slot {
+                return stack;
+            }
+            slot = self.wake.wait(slot).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Body of the thread of vCPU `index` > 0.
+pub(crate) fn secondary(sandbox: &Arc<Sandbox>, index: u32) -> ! {
+    let stack = sandbox.waiting[index as usize].wait();
+    let start = Start { index, stack, ..sandbox.start };
+    let made = sandbox.vm.vcpu(index).and_then(|vcpu| {
+        sandbox.vm.features.prepare(&vcpu, &start)?;
+        Ok(vcpu)
+    });
+    match made {
+        Ok(vcpu) => run(sandbox, index, vcpu),
+        Err(error) => sandbox.fail(&error.to_string()),
+    }
+}
+
+/// Runs a vCPU until the sandbox ends.
+pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
+    loop {
+        let problem = match vcpu.run() {
+            Ok(VcpuExit::IoOut(HOSTCALL_PORT, _)) => match sandbox.server.serve(index) {
+                Ok(Outcome::Resume) => continue,
+                Ok(Outcome::StartCpu { cpu, stack }) => {
+                    if sandbox.waiting[cpu as usize].start(stack) {
+                        continue;
+                    }
+                    format!("vCPU {cpu} was started twice")
+                }
+                Ok(Outcome::Exit(status)) => sandbox.exit(status),
+                Ok(Outcome::StartFailed { errno, message }) => sandbox.start_failed(errno, message),
+                Ok(Outcome::Panic { message, rip, rbp }) => {
+                    sandbox.log.guest(1, &message);
+                    backtrace(sandbox, &vcpu, rip, rbp);
+                    let text = String::from_utf8_lossy(&message);
+                    sandbox.fail(&format!("the sentry panicked: {}", text.lines().next().unwrap_or("")))
+                }
+                Err(errno) => format!("hostcall page: {errno}"),
+            },
+            Ok(VcpuExit::MemoryFault { .. }) => match repaired(sandbox) {
+                true => continue,
+                false => "access to memory that cannot be provided".into(),
+            },
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => continue,
+            Err(error) if error.errno() == libc::EFAULT => match repaired(sandbox) {
+                true => continue,
+                false => "access to memory that cannot be provided".into(),
+            },
+            Err(error) => format!("KVM_RUN: {error}"),
+            Ok(VcpuExit::Shutdown) => "triple fault".into(),
+            Ok(exit) => format!("unexpected exit {exit:?}"),
+        };
+        dump(sandbox, &vcpu);
+        sandbox.fail(&format!("vCPU {index}: {problem}"));
+    }
+}
+
+/// Whether a truncated file was behind a failed access.
+fn repaired(sandbox: &Sandbox) -> bool {
+    match sandbox.server.memory.repair_windows() {
+        Ok(bytes) if bytes > 0 => {
+            sandbox.log.line(2, &format!("{bytes} bytes of file windows lay beyond the end of their file"));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Writes a vCPU's registers and backtrace to the log.
+fn dump(sandbox: &Sandbox, vcpu: &VcpuFd) {
+    let Ok(r) = vcpu.get_regs() else { return };
+    sandbox.log.line(1, &format!("rip {}", symbols::describe(r.rip, sandbox.slide)));
+    sandbox.log.line(1, &format!("rax {:x} rbx {:x} rcx {:x} rdx {:x}", r.rax, r.rbx, r.rcx, r.rdx));
+    sandbox.log.line(1, &format!("rsi {:x} rdi {:x} rbp {:x} rsp {:x}", r.rsi, r.rdi, r.rbp, r.rsp));
+    sandbox.log.line(1, &format!("r8 {:x} r9 {:x} r10 {:x} r11 {:x}", r.r8, r.r9, r.r10, r.r11));
+    sandbox.log.line(1, &format!("r12 {:x} r13 {:x} r14 {:x} r15 {:x}", r.r12, r.r13, r.r14, r.r15));
+    if let Ok(s) = vcpu.get_sregs() {
+        let control =
+            format!("cr0 {:x} cr2 {:x} cr3 {:x} cr4 {:x} efer {:x}", s.cr0, s.cr2, s.cr3, s.cr4, s.efer);
+        sandbox.log.line(
+            1,
+            &format!("{control} cs {:x} ss {:x} rflags {:x}", s.cs.selector, s.ss.selector, r.rflags),
+        );
+    }
+    let mut nr = [0; 4];
+    if sandbox.server.memory.read(sandbox.server.calls, &mut nr).is_ok() {
+        sandbox.log.line(1, &format!("last hostcall of vCPU 0: {}", call_name(u32::from_le_bytes(nr))));
+    }
+    backtrace(sandbox, vcpu, r.rip, r.rbp);
+}
+
+/// Follows frame pointers from `rbp`. Everything read is the guest's and believed only as far as it leads to
+/// readable memory at rising addresses.
+fn backtrace(sandbox: &Sandbox, vcpu: &VcpuFd, rip: u64, rbp: u64) {
+    let (mut rip, mut rbp) = (rip, rbp);
+    for frame in 0..FRAMES {
+        sandbox.log.line(1, &format!("#{frame} {}", symbols::describe(rip, sandbox.slide)));
+        let word = |virt: u64| -> Option<u64> {
+            let translation = vcpu.translate_gva(virt).ok().filter(|t| t.valid != 0)?;
+            let mut bytes = [0; 8];
+            sandbox.server.memory.read(translation.physical_address, &mut bytes).ok()?;
+            Some(u64::from_le_bytes(bytes))
+        };
+        let (Some(next), Some(ret)) = (word(rbp), word(rbp.wrapping_add(8))) else { return };
+        if next <= rbp || ret == 0 {
+            return;
+        }
+        (rip, rbp) = (ret, next);
+    }
+}
+
+/// Makes the boot vCPU.
+pub(crate) fn boot(vm: &crate::vm::Vm, start: &Start) -> Result<VcpuFd, Error> {
+    let vcpu = vm.vcpu(0)?;
+    vm.features.prepare(&vcpu, start)?;
+    Ok(vcpu)
+}
