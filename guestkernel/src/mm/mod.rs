@@ -17,6 +17,8 @@ mod fault;
 mod map;
 pub mod shmem;
 mod space;
+#[cfg(test)]
+mod tests;
 mod vma;
 
 pub use fault::{Access, Fault};
