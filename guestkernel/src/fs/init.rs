@@ -97,7 +97,7 @@ fn tmpfs(data: &[u8], default_mode: u32) -> Arc<dyn Inode> {
             _ => {}
         }
     }
-    Tmpfs::new(limit, mode, uid, gid)
+    Tmpfs::mount(limit, mode, uid, gid)
 }
 
 /// `64k`, `10%`, `1g`.

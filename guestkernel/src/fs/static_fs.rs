@@ -196,15 +196,18 @@ impl FileOps for OpenNode {
     }
 }
 
+/// A name with its `DT_*` and what makes its node.
+pub type Entry = (&'static [u8], u8, fn() -> Arc<Node>);
+
 /// A fixed table of names.
 pub struct Table<const N: usize> {
-    entries: [(&'static [u8], u8, fn() -> Arc<Node>); N],
+    entries: [Entry; N],
 }
 
 impl<const N: usize> Table<N> {
     /// A table; each entry has a name, its `DT_*` and what makes its node.
     #[must_use]
-    pub const fn new(entries: [(&'static [u8], u8, fn() -> Arc<Node>); N]) -> Self {
+    pub const fn new(entries: [Entry; N]) -> Self {
         Self { entries }
     }
 }

@@ -52,7 +52,7 @@ pub struct Tmpfs {
 impl Tmpfs {
     /// A new one of at most `limit` bytes, with its root.
     #[must_use]
-    pub fn new(limit: u64, mode: u32, uid: u32, gid: u32) -> Arc<TmpInode> {
+    pub fn mount(limit: u64, mode: u32, uid: u32, gid: u32) -> Arc<TmpInode> {
         let fs = Arc::new(Self {
             dev: anon::next_dev(),
             next_ino: AtomicU64::new(1),
@@ -220,7 +220,7 @@ impl TmpInode {
         let cut = {
             let mut body = self.body.lock();
             let Body::File(pages) = &mut *body else { return };
-            if size % PAGE_SIZE != 0
+            if !size.is_multiple_of(PAGE_SIZE)
                 && let Some(frame) = pages.get(&(size / PAGE_SIZE))
             {
                 clear(frame, size % PAGE_SIZE, PAGE_SIZE);

@@ -45,7 +45,7 @@ fn position(value: u64) -> Result<u64> {
 /// As read(2).
 pub fn read(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
-    let mut sink = uio::sink(args.addr(1), args.size(2).min(MAX_RW))?;
+    let mut sink = Sink::user(args.addr(1), args.size(2).min(MAX_RW));
     file.read(&mut sink).map(|n| n as u64)
 }
 
@@ -55,7 +55,7 @@ pub fn read(args: &Args) -> Result<u64> {
 /// As write(2).
 pub fn write(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
-    let mut source = uio::source(args.addr(1), args.size(2).min(MAX_RW))?;
+    let mut source = Source::user(args.addr(1), args.size(2).min(MAX_RW));
     broken_pipe(file.write(&mut source)).map(|n| n as u64)
 }
 
@@ -66,7 +66,7 @@ pub fn write(args: &Args) -> Result<u64> {
 pub fn pread64(args: &Args) -> Result<u64> {
     let offset = position(args.0[3])?;
     let file = file(args.int(0))?;
-    let mut sink = uio::sink(args.addr(1), args.size(2).min(MAX_RW))?;
+    let mut sink = Sink::user(args.addr(1), args.size(2).min(MAX_RW));
     file.pread(&mut sink, offset).map(|n| n as u64)
 }
 
@@ -77,7 +77,7 @@ pub fn pread64(args: &Args) -> Result<u64> {
 pub fn pwrite64(args: &Args) -> Result<u64> {
     let offset = position(args.0[3])?;
     let file = file(args.int(0))?;
-    let mut source = uio::source(args.addr(1), args.size(2).min(MAX_RW))?;
+    let mut source = Source::user(args.addr(1), args.size(2).min(MAX_RW));
     file.pwrite(&mut source, offset).map(|n| n as u64)
 }
 
@@ -87,7 +87,7 @@ pub fn pwrite64(args: &Args) -> Result<u64> {
 /// As readv(2).
 pub fn readv(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
-    let mut sink = uio::sink_vec(args.addr(1), args.size(2))?;
+    let mut sink = Sink::User(uio::import_iovec(args.addr(1), args.size(2))?);
     file.read(&mut sink).map(|n| n as u64)
 }
 
@@ -97,7 +97,7 @@ pub fn readv(args: &Args) -> Result<u64> {
 /// As writev(2).
 pub fn writev(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
-    let mut source = uio::source_vec(args.addr(1), args.size(2))?;
+    let mut source = Source::User(uio::import_iovec(args.addr(1), args.size(2))?);
     broken_pipe(file.write(&mut source)).map(|n| n as u64)
 }
 
@@ -108,7 +108,7 @@ pub fn writev(args: &Args) -> Result<u64> {
 pub fn preadv(args: &Args) -> Result<u64> {
     let offset = position(args.0[3])?;
     let file = file(args.int(0))?;
-    let mut sink = uio::sink_vec(args.addr(1), args.size(2))?;
+    let mut sink = Sink::User(uio::import_iovec(args.addr(1), args.size(2))?);
     file.pread(&mut sink, offset).map(|n| n as u64)
 }
 
@@ -119,7 +119,7 @@ pub fn preadv(args: &Args) -> Result<u64> {
 pub fn pwritev(args: &Args) -> Result<u64> {
     let offset = position(args.0[3])?;
     let file = file(args.int(0))?;
-    let mut source = uio::source_vec(args.addr(1), args.size(2))?;
+    let mut source = Source::User(uio::import_iovec(args.addr(1), args.size(2))?);
     file.pwrite(&mut source, offset).map(|n| n as u64)
 }
 
@@ -336,11 +336,11 @@ fn transfer(
     while done < count {
         let len = (count - done).min(PIECE);
         let step = (|| {
-            let got = read(from, &mut Sink::kernel(&mut buffer[..len]), done as u64)?;
+            let got = read(from, &mut Sink::Kernel(&mut buffer[..len]), done as u64)?;
             if got == 0 {
                 return Ok((0, 0));
             }
-            write(to, &mut Source::kernel(&buffer[..got]), done as u64).map(|put| (got, put))
+            write(to, &mut Source::Kernel(&buffer[..got]), done as u64).map(|put| (got, put))
         })();
         match step {
             Ok((got, put)) => {

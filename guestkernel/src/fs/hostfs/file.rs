@@ -200,7 +200,7 @@ impl FileOps for HostInode {
                     Err(error) => Err(error),
                 };
             };
-            let step = (chunk.len() - within).min(want - done);
+            let step = (chunk.size() - within).min(want - done);
             match copy::to_sink(sink, chunk.addr(within), step as usize) {
                 Ok(copied) => {
                     done += copied as u64;

@@ -100,7 +100,7 @@ impl Chunk {
 
     /// Length of the chunk.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.len
     }
 }

@@ -70,7 +70,7 @@ type Read = fn(Id) -> Result<Vec<u8>>;
 const TEXTS: [(&[u8], u32, Read); 15] = [
     (b"cgroup", 0o444, |_| Ok(b"0::/\n".to_vec())),
     (b"cmdline", 0o444, cmdline),
-    (b"comm", 0o644, |id| Ok(format!("{}\n", comm(&id.task()?)).into_bytes())),
+    (b"comm", 0o644, |id| Ok(format!("{}\n", comm(&*id.task()?)).into_bytes())),
     (b"environ", 0o400, environ),
     (b"limits", 0o444, limits),
     (b"loginuid", 0o644, |_| Ok(b"4294967295".to_vec())),
@@ -252,11 +252,6 @@ fn environ(id: Id) -> Result<Vec<u8>> {
     memory(id, |marks| (marks.env_start, marks.env_end))
 }
 
-/// CPU time of a process in ticks: user and system.
-fn ticks(process: &Process) -> u64 {
-    process.usage().cpu_ns() / (1_000_000_000 / HZ)
-}
-
 /// Parent, group and session.
 fn family(pid: u32) -> (u32, u32, u32) {
     let tree = task::tree::lock();
@@ -281,15 +276,15 @@ fn stat(id: Id) -> Result<Vec<u8>> {
     let start = process.start_ns.saturating_sub(boot_ns()) / (1_000_000_000 / HZ);
     let (size, rss) = mm.as_ref().map_or((0, 0), |mm| (mm.usage().0 << 12, mm.usage().1));
     let (blocked, pending) = task.as_ref().map_or((0, 0), |task| (task.blocked().0, 0u64));
+    let [user, system] = process.usage().ticks();
     let mut out = String::new();
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "{} ({name}) {state} {ppid} {pgid} {sid} 0 -1 4194304 {} 0 {} 0 {} 0 0 0 {} {nice} {} 0 {start} {size} {rss} \
-         18446744073709551615 0 0 0 0 0 {pending} {blocked} 0 0 0 0 0 17 {} 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
+        "{} ({name}) {state} {ppid} {pgid} {sid} 0 -1 4194304 {} 0 {} 0 {user} {system} 0 0 {} {nice} {} 0 {start} {size} {rss} \
+         18446744073709551615 0 0 0 0 0 {pending} {blocked} 0 0 0 0 0 17 {} 0 0 0 0 0 0 0 0 0 0 0 0 0",
         if id.thread { id.tid } else { process.pid },
         process.faults[0].load(Ordering::Relaxed),
         process.faults[1].load(Ordering::Relaxed),
-        ticks(&process),
         20 + nice,
         process.threads().len().max(1),
         task.as_ref().map_or(0, |task| task.sched.cpu()),

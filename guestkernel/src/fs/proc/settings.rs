@@ -8,13 +8,19 @@ use crate::{
     fs::static_fs::{Node, Table, What},
     random,
     sync::{Once, SpinLock},
+    syscall::misc,
     task::tree,
 };
 
 /// Release that uname(2) tells.
-pub(super) const RELEASE: &str = crate::task::uts::RELEASE;
+pub(super) fn release() -> String {
+    text_of(misc::release())
+}
+
 /// Version that uname(2) tells.
-pub(super) const VERSION: &str = crate::task::uts::VERSION;
+pub(super) fn version() -> String {
+    text_of(misc::version())
+}
 
 pub(super) fn root() -> Arc<Node> {
     static NAMES: Table<3> =
@@ -97,13 +103,13 @@ static RANDOM: Table<5> = Table::new([
 static KERNEL: Table<20> = Table::new([
     (b"cap_last_cap", FILE, || line(110, || "40".into())),
     (b"core_pattern", FILE, || line(111, || "core".into())),
-    (b"domainname", FILE, || line(112, || text_of(&crate::task::uts::domainname()))),
-    (b"hostname", FILE, || line(113, || text_of(&crate::task::uts::hostname()))),
+    (b"domainname", FILE, || line(112, || text_of(&misc::domainname()))),
+    (b"hostname", FILE, || line(113, || text_of(&misc::hostname()))),
     (b"msgmax", FILE, || line(114, || "8192".into())),
     (b"msgmnb", FILE, || line(115, || "16384".into())),
     (b"msgmni", FILE, || line(116, || "32000".into())),
     (b"ngroups_max", FILE, || line(117, || "65536".into())),
-    (b"osrelease", FILE, || line(118, || RELEASE.into())),
+    (b"osrelease", FILE, || line(118, || release())),
     (b"ostype", FILE, || line(119, || "Linux".into())),
     (b"overflowgid", FILE, || line(120, || "65534".into())),
     (b"overflowuid", FILE, || line(121, || "65534".into())),
@@ -114,7 +120,7 @@ static KERNEL: Table<20> = Table::new([
     (b"shmmax", FILE, || line(126, || "18446744073692774399".into())),
     (b"tainted", FILE, || line(127, || "0".into())),
     (b"threads-max", FILE, || line(128, || format!("{}", tree::TASKS_MAX))),
-    (b"version", FILE, || line(129, || VERSION.into())),
+    (b"version", FILE, || line(129, || version())),
 ]);
 
 fn text_of(bytes: &[u8]) -> String {

@@ -25,7 +25,10 @@ pub(super) fn boot_ns() -> u64 {
 pub(super) fn uptime() -> Vec<u8> {
     let up = up_ns() / 10_000_000;
     let mut used = 0;
-    task::for_each_process(|process| used += process.usage().cpu_ns());
+    task::for_each_process(|process| {
+        let usage = process.usage();
+        used += usage.user_ns + usage.system_ns;
+    });
     let idle = (up * cpu::count() as u64).saturating_sub(used / 10_000_000);
     format!("{}.{:02} {}.{:02}\n", up / 100, up % 100, idle / 100, idle % 100).into_bytes()
 }
@@ -40,7 +43,7 @@ pub(super) fn loadavg() -> Vec<u8> {
 }
 
 pub(super) fn version() -> Vec<u8> {
-    format!("Linux version {} (ringfence) {}\n", super::settings::RELEASE, super::settings::VERSION).into_bytes()
+    format!("Linux version {} (ringfence) {}\n", super::settings::release(), super::settings::version()).into_bytes()
 }
 
 pub(super) fn filesystems() -> Vec<u8> {
@@ -96,8 +99,8 @@ pub(super) fn stat() -> Vec<u8> {
     let (mut user, mut system, mut tasks) = (0, 0, 0);
     task::for_each_process(|process| {
         let usage = process.usage();
-        user += usage.cpu_ns();
-        system += 0;
+        user += usage.user_ns;
+        system += usage.system_ns;
         tasks += 1;
     });
     let tick = 1_000_000_000 / HZ;
@@ -125,9 +128,7 @@ pub(super) fn cpuinfo() -> Vec<u8> {
     for index in 0..cpu::count() {
         let _ = write!(
             out,
-            "processor\t: {index}\nvendor_id\t: {}\nmodel name\t: {}\ncpu MHz\t\t: {}.{:03}\nphysical id\t: 0\nsiblings\t: {}\ncore id\t\t: {index}\ncpu cores\t: {}\nfpu\t\t: yes\nfpu_exception\t: yes\nwp\t\t: yes\nbogomips\t: {}.{:02}\nclflush size\t: 64\ncache_alignment\t: 64\naddress sizes\t: 46 bits physical, 48 bits virtual\n\n",
-            "ringfence",
-            "ringfence virtual CPU",
+            "processor\t: {index}\nvendor_id\t: ringfence\nmodel name\t: ringfence virtual CPU\ncpu MHz\t\t: {}.{:03}\nphysical id\t: 0\nsiblings\t: {}\ncore id\t\t: {index}\ncpu cores\t: {}\nfpu\t\t: yes\nfpu_exception\t: yes\nwp\t\t: yes\nbogomips\t: {}.{:02}\nclflush size\t: 64\ncache_alignment\t: 64\naddress sizes\t: 46 bits physical, 48 bits virtual\n\n",
             khz / 1000,
             khz % 1000,
             cpu::count(),

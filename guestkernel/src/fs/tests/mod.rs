@@ -25,7 +25,7 @@ use crate::{
 /// A namespace whose root is a fresh tmpfs, and a walk in the kernel's name.
 fn world() -> (Arc<Namespace>, Walk<'static>) {
     crate::mem::init_for_tests();
-    let root = Dentry::root(Tmpfs::new(16 << 20, 0o755, 0, 0));
+    let root = Dentry::root(Tmpfs::mount(16 << 20, 0o755, 0, 0));
     let namespace = Namespace::new(Mount::new(root, "tmpfs", "none", 0, ""));
     let root: Path = namespace.root();
     (namespace, Walk { start: root.clone(), root, who: Who::KERNEL })

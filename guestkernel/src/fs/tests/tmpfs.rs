@@ -51,7 +51,7 @@ proptest! {
 #[test]
 fn a_full_one_says_so_and_gets_room_back() {
     crate::mem::init_for_tests();
-    let root = Dentry::root(Tmpfs::new(8192, 0o755, 0, 0));
+    let root = Dentry::root(Tmpfs::mount(8192, 0o755, 0, 0));
     let namespace = Namespace::new(Mount::new(root, "tmpfs", "none", 0, ""));
     let walk = Walk { start: namespace.root(), root: namespace.root(), who: Who::KERNEL };
     let file = put(&walk, "f", &[1; 8192]).expect("two pages");

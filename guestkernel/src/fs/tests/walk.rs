@@ -75,7 +75,7 @@ fn open_creates_through_links() {
 #[test]
 fn mounts_are_crossed_both_ways() {
     let (ns, walk) = tree();
-    let root = Dentry::root(Tmpfs::new(1 << 20, 0o755, 0, 0));
+    let root = Dentry::root(Tmpfs::mount(1 << 20, 0o755, 0, 0));
     let mount = Mount::new(root, "tmpfs", "none", 1, "");
     ns.attach(&mount, &walk.resolve(b"/a/b", Lookup::FOLLOW).expect("b")).expect("attach");
     assert_eq!(at(&walk, "/a/b/f", Lookup::FOLLOW), Err(Errno::ENOENT));
