@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::report::{Figure, Report, ReportRow};
 use crate::rows::{self, Kind};
 use crate::stats::geometric_mean;
+use crate::systems::System;
 
 const TITLE: usize = 36;
 const COLUMN: usize = 20;
@@ -147,6 +148,7 @@ fn exits_text(exits: f64) -> String {
     format!("{:.3}", if exits.abs() < 0.0005 { 0.0 } else { exits })
 }
 
+/// Where ringfence's `run /bin/true` goes, and what lies outside the phases that it logs.
 fn breakdown(report: &Report) -> String {
     if report.breakdown.is_empty() {
         return String::new();
@@ -156,6 +158,14 @@ fn breakdown(report: &Report) -> String {
     for phase in &report.breakdown {
         let cells = [grouped(phase.cost, 0), grouped(phase.at, 0)];
         line(&mut out, &phase.name, cells.iter().map(String::as_str));
+    }
+    let whole = report
+        .rows
+        .iter()
+        .find(|row| row.name == "run_true")
+        .and_then(|row| row.systems.get(System::Ringfence.name())?.median);
+    if let Some(whole) = whole {
+        line(&mut out, "the whole command, from outside", [grouped(whole, 0)].iter().map(String::as_str));
     }
     out
 }
@@ -184,6 +194,7 @@ fn reasons(report: &Report) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timing::Phase;
 
     fn report() -> Report {
         let mut report = Report {
@@ -208,6 +219,16 @@ mod tests {
         assert!(table.contains("0.000"), "{table}");
         assert!(!table.contains("-0.000"), "{table}");
         assert!(table.contains("linux: run_true: no container"), "{table}");
+    }
+
+    #[test]
+    fn the_breakdown_ends_with_the_whole() {
+        let mut report = report();
+        assert!(!text(&report).contains("phases"));
+        report.breakdown = vec![Phase { name: "vm-created".into(), at: 1500.0, cost: 1200.0 }];
+        let table = text(&report);
+        assert!(table.contains("vm-created"), "{table}");
+        assert!(table.contains("the whole command, from outside"), "{table}");
     }
 
     #[test]

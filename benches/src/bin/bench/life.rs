@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -49,17 +50,24 @@ pub(crate) fn measure(system: System, names: &[&str], place: &Place, options: &O
     Ok(figures)
 }
 
-/// What ringfence logs about its phases, for several starts of `/bin/true`.
+/// What ringfence logs about its phases, for several starts of `/bin/true`; the first, which warms the caches, is left
+/// out.
 pub(crate) fn logs_of_starts(place: &Place, options: &Options) -> Result<Vec<Vec<(String, u64)>>> {
     let life = Life { system: System::Ringfence, place, repeat: options.repeat };
-    let mut logs = Vec::new();
+    let log = place.log();
+    let mut runs = Vec::new();
     for _ in 0..=options.repeat {
-        match life.start_true(true)? {
-            Ok(outcome) => logs.push(benches::timing::stamps(&outcome.errors)),
+        // Nothing to remove before the first run.
+        let _fresh = fs::remove_file(&log);
+        match life.start_true(Some(&log))? {
+            Ok(outcome) => {
+                let logged = fs::read_to_string(&log).unwrap_or_default();
+                runs.push(benches::timing::stamps(&(logged + &outcome.errors)));
+            }
             Err(reason) => eprintln!("ringfence: run /bin/true: {reason}"),
         }
     }
-    Ok(logs.into_iter().skip(1).collect())
+    Ok(runs.into_iter().skip(1).collect())
 }
 
 /// One system's life cycle.
@@ -76,11 +84,12 @@ impl Life<'_> {
         run(command.args(args), self.place.limit)
     }
 
-    fn start_true(&self, timing: bool) -> Result<Result<Outcome, String>> {
+    /// Runs `/bin/true` in a container; with a log, ringfence notes there when it reached which phase.
+    fn start_true(&self, timing_log: Option<&Path>) -> Result<Result<Outcome, String>> {
         let bundle = self.place.bundle("true", &["/bin/true"])?;
         let Some(mut command) = self.place.runtime(self.system) else { return Ok(Err("no runtime".into())) };
-        if timing {
-            command.env("RINGFENCE_TIMING", "1");
+        if let Some(log) = timing_log {
+            command.env("RINGFENCE_TIMING", "1").arg("--log").arg(log);
         }
         let outcome = run(command.args(["run", "--bundle"]).arg(bundle).arg(ID), self.place.limit);
         if outcome.is_err() {
@@ -95,7 +104,7 @@ impl Life<'_> {
         let mut costs = Vec::new();
         // The first warms the caches.
         for _ in 0..=self.repeat {
-            match self.start_true(false)? {
+            match self.start_true(None)? {
                 Ok(outcome) => costs.push(outcome.cost),
                 Err(reason) => return Ok(Figure::missing(reason)),
             }

@@ -206,6 +206,9 @@ fn measure(
     }
     if system == System::Ringfence && options.breakdown {
         report.breakdown = timing::aggregate(&life::logs_of_starts(place, options)?);
+        if report.breakdown.is_empty() {
+            eprintln!("ringfence: its log names no phases");
+        }
     }
     Ok(())
 }

@@ -67,6 +67,11 @@ impl Place {
         self.work.join("rootfs")
     }
 
+    /// A file for a runtime's log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.work.join("runtime.log")
+    }
+
     /// Copies this machine's `true` with the libraries that `ldd` names.
     fn add_dynamic_program(&self) -> Result<()> {
         let root = self.rootfs();
