@@ -1,40 +1,55 @@
 //! Running a program to its end: without looking at it meanwhile, for that would be measured too, and never for ever.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Kills a process when a time limit passes, unless it is dropped before.
+/// Kills a process when a time limit passes, unless it is finished before.
+///
+/// It starts before the process does and sleeps until it is needed, so that it costs the process nothing.
 #[derive(Debug)]
 struct Watchdog {
-    stop: Option<Sender<()>>,
-    thread: Option<thread::JoinHandle<bool>>,
+    pid: Arc<AtomicU32>,
+    stop: Sender<()>,
+    thread: thread::JoinHandle<bool>,
 }
 
 impl Watchdog {
-    fn new(pid: u32, limit: Duration) -> Watchdog {
+    fn new(limit: Duration) -> Watchdog {
         let (stop, stopped) = mpsc::channel::<()>();
+        let pid = Arc::new(AtomicU32::new(0));
+        let watched = Arc::clone(&pid);
         let thread = thread::spawn(move || {
             let late = stopped.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
             if late {
-                kill(pid);
+                kill(watched.load(Ordering::Acquire));
             }
             late
         });
-        Watchdog { stop: Some(stop), thread: Some(thread) }
+        Watchdog { pid, stop, thread }
+    }
+
+    fn watch(&self, child: &Child) {
+        self.pid.store(child.id(), Ordering::Release);
     }
 
     /// Ends the watch and says whether the limit had passed.
-    fn finish(mut self) -> bool {
-        drop(self.stop.take());
-        self.thread.take().is_some_and(|thread| thread.join().unwrap_or(false))
+    fn finish(self) -> bool {
+        drop(self.stop);
+        self.thread.join().unwrap_or(false)
     }
 }
 
 fn kill(pid: u32) {
+    if pid == 0 {
+        return;
+    }
     // The process may have ended by itself in the meantime.
     let _sent = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
 }
@@ -55,17 +70,26 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Outcome, Str
     let log = std::env::temp_dir().join(format!("bench-{}.log", std::process::id()));
     let errors = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    let watchdog = Watchdog::new(limit);
     let start = Instant::now();
     let mut child = command.spawn().map_err(|error| error.to_string())?;
-    let watchdog = Watchdog::new(child.id(), limit);
+    watchdog.watch(&child);
     let status = child.wait().map_err(|error| error.to_string())?;
     let cost = start.elapsed().as_nanos() as f64;
     let late = watchdog.finish();
-    let errors = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    let errors = take(&log);
     if late {
         return Err(format!("did not end within {} s", limit.as_secs()));
     }
     if status.success() { Ok(Outcome { cost, errors }) } else { Err(failure(status, &errors)) }
+}
+
+/// Reads a file of messages and removes it.
+fn take(file: &Path) -> String {
+    let text = String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
+    // Nothing is lost when it stays.
+    let _removed = fs::remove_file(file);
+    text
 }
 
 /// The last line that a failed command wrote, or else its status.
@@ -102,10 +126,14 @@ pub(crate) fn converse(
             Err(RecvTimeoutError::Timeout) => break true,
         }
     };
-    let watchdog = Watchdog::new(child.id(), if late { Duration::ZERO } else { limit });
+    let watchdog = Watchdog::new(limit);
+    watchdog.watch(&child);
+    if late {
+        kill(child.id());
+    }
     let status = child.wait()?;
     let killed = watchdog.finish();
-    let errors = String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).into_owned();
+    let errors = take(&log);
     let trouble = match () {
         () if late || killed => Some(format!("no result within {} s", limit.as_secs())),
         () if !status.success() => Some(failure(status, &errors)),

@@ -92,8 +92,8 @@ struct Options {
     /// What the machine runs on, when that is an emulator.
     #[arg(long, default_value = "")]
     emulator: String,
-    /// Folder for bundles, on the file system to be measured.
-    #[arg(long, default_value = "/var/tmp/ringfence-bench")]
+    /// Folder in which to make the root file system and the bundles: on the file system to be measured.
+    #[arg(long, default_value = "/var/tmp")]
     work: PathBuf,
     /// Report file; a marked line on standard output when absent.
     #[arg(long)]

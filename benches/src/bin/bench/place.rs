@@ -28,14 +28,11 @@ impl Place {
     /// Makes the root file system: busybox, opbench and one program with shared libraries.
     pub(crate) fn new(options: &Options) -> Result<Place> {
         let place = Place {
-            work: options.work.clone(),
+            work: options.work.join(format!("ringfence-bench-{}", std::process::id())),
             ringfence: options.ringfence.clone(),
             limit: Duration::from_secs(options.limit),
         };
         let root = place.rootfs();
-        if options.work.exists() {
-            fs::remove_dir_all(&options.work).context("cannot clear the work folder")?;
-        }
         for folder in ["bin", "bench", "dev", "etc", "proc", "sys", "tmp", "root"] {
             fs::create_dir_all(root.join(folder))
                 .with_context(|| format!("cannot make {}", root.display()))?;
@@ -144,6 +141,14 @@ impl Place {
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .status();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.work) {
+            eprintln!("bench: {} stays: {error}", self.work.display());
         }
     }
 }
