@@ -29,6 +29,18 @@ impl Errno {
         if ret < 0 && ret > -512 { Self((-ret) as u16) } else { Self::EIO }
     }
 
+    /// From what a system call returns, between -4095 and -1.
+    #[must_use]
+    pub const fn from_ret(ret: i64) -> Self {
+        if ret < 0 && ret >= -4095 { Self(-ret as u16) } else { Self::EINVAL }
+    }
+
+    /// The message that programs print for it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        TEXTS.iter().find(|(errno, _)| *errno == self).map_or("Unknown error", |(_, text)| text)
+    }
+
     /// Internal: restart after a signal unless its handler was installed without `SA_RESTART`.
     pub const ERESTARTSYS: Self = Self(512);
     /// Internal: always restart.
@@ -47,7 +59,13 @@ macro_rules! errnos {
         impl fmt::Debug for Errno {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 $(if *self == Self::$name { return f.write_str(stringify!($name)); })*
-                write!(f, "errno {}", self.0)
+                f.write_str(match self.0 {
+                    512 => "ERESTARTSYS",
+                    513 => "ERESTARTNOINTR",
+                    514 => "ERESTARTNOHAND",
+                    516 => "ERESTART_RESTARTBLOCK",
+                    number => return write!(f, "errno {number}"),
+                })
             }
         }
     };
@@ -68,3 +86,54 @@ impl fmt::Display for Errno {
         fmt::Debug::fmt(self, f)
     }
 }
+
+/// Messages of the numbers that are met most, as the C library has them.
+const TEXTS: &[(Errno, &str)] = &[
+    (Errno::EPERM, "Operation not permitted"),
+    (Errno::ENOENT, "No such file or directory"),
+    (Errno::ESRCH, "No such process"),
+    (Errno::EINTR, "Interrupted system call"),
+    (Errno::EIO, "Input/output error"),
+    (Errno::ENXIO, "No such device or address"),
+    (Errno::E2BIG, "Argument list too long"),
+    (Errno::ENOEXEC, "Exec format error"),
+    (Errno::EBADF, "Bad file descriptor"),
+    (Errno::ECHILD, "No child processes"),
+    (Errno::EAGAIN, "Resource temporarily unavailable"),
+    (Errno::ENOMEM, "Cannot allocate memory"),
+    (Errno::EACCES, "Permission denied"),
+    (Errno::EFAULT, "Bad address"),
+    (Errno::EBUSY, "Device or resource busy"),
+    (Errno::EEXIST, "File exists"),
+    (Errno::EXDEV, "Invalid cross-device link"),
+    (Errno::ENODEV, "No such device"),
+    (Errno::ENOTDIR, "Not a directory"),
+    (Errno::EISDIR, "Is a directory"),
+    (Errno::EINVAL, "Invalid argument"),
+    (Errno::EMFILE, "Too many open files"),
+    (Errno::ENOTTY, "Inappropriate ioctl for device"),
+    (Errno::ETXTBSY, "Text file busy"),
+    (Errno::EFBIG, "File too large"),
+    (Errno::ENOSPC, "No space left on device"),
+    (Errno::ESPIPE, "Illegal seek"),
+    (Errno::EROFS, "Read-only file system"),
+    (Errno::EMLINK, "Too many links"),
+    (Errno::EPIPE, "Broken pipe"),
+    (Errno::ERANGE, "Numerical result out of range"),
+    (Errno::EDEADLK, "Resource deadlock avoided"),
+    (Errno::ENAMETOOLONG, "File name too long"),
+    (Errno::ENOSYS, "Function not implemented"),
+    (Errno::ENOTEMPTY, "Directory not empty"),
+    (Errno::ELOOP, "Too many levels of symbolic links"),
+    (Errno::EOVERFLOW, "Value too large for defined data type"),
+    (Errno::ELIBBAD, "Accessing a corrupted shared library"),
+    (Errno::ENODATA, "No data available"),
+    (Errno::ENOTSOCK, "Socket operation on non-socket"),
+    (Errno::EOPNOTSUPP, "Operation not supported"),
+    (Errno::EAFNOSUPPORT, "Address family not supported by protocol"),
+    (Errno::ETIMEDOUT, "Connection timed out"),
+    (Errno::ERESTARTSYS, "To be restarted if SA_RESTART is set"),
+    (Errno::ERESTARTNOINTR, "To be restarted"),
+    (Errno::ERESTARTNOHAND, "To be restarted if no handler"),
+    (Errno::ERESTART_RESTARTBLOCK, "Interrupted by signal"),
+];

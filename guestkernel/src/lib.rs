@@ -11,9 +11,14 @@ extern crate std;
 
 pub mod arch;
 pub mod errno;
+pub mod fs;
+pub mod futex;
 pub mod mem;
 pub mod mm;
+pub mod random;
+pub mod signal;
 pub mod sync;
+pub mod syscall;
 pub mod task;
 pub mod time;
 pub mod uio;

@@ -192,6 +192,22 @@ impl AddressSpace {
         (inner.total_pages, inner.resident, inner.peak)
     }
 
+    /// What of a shared object lies at `addr`: the object and a byte offset; `None` for private memory. Names
+    /// futexes.
+    ///
+    /// # Errors
+    /// `EFAULT` where nothing is mapped.
+    pub fn shared_place(&self, addr: u64) -> Result<Option<(usize, u64)>> {
+        let inner = self.inner.lock();
+        let (start, vma) = inner.find(addr).ok_or(crate::errno::Errno::EFAULT)?;
+        Ok(match &vma.backing {
+            Backing::Object(object) if vma.flags.contains(VmaFlags::SHARED) => {
+                Some((Arc::as_ptr(object).cast::<()>() as usize, vma.offset + (addr - start)))
+            }
+            _ => None,
+        })
+    }
+
     /// All areas in address order.
     #[must_use]
     pub fn areas(&self) -> Vec<VmaInfo> {

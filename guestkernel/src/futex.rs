@@ -1,0 +1,443 @@
+//! Futexes.
+//!
+//! Waiters are kept in a table of buckets hashed by what the word is: an address of one address space, or a
+//! place in a shared object. A waiter enters its bucket, looks at the word once more, and only then blocks; a
+//! waker changes the word before it looks at the bucket. The word is read with the bucket unlocked (it may
+//! fault), which is why the waiter enters first.
+
+use alloc::{collections::VecDeque, sync::Arc};
+use core::{
+    hash::BuildHasher,
+    sync::atomic::{AtomicBool, Ordering},
+};
+use hashbrown::DefaultHashBuilder;
+
+use crate::{
+    arch::uaccess,
+    errno::{Errno, Result},
+    sync::{LazyLock, SpinLock},
+    task::{Restart, Task, current, sched},
+};
+
+/// Waits for any waker.
+pub const MATCH_ANY: u32 = u32::MAX;
+/// Number of buckets.
+const BUCKETS: usize = 256;
+/// Robust list entries that are looked at.
+const ROBUST_LIMIT: u32 = 2048;
+/// `FUTEX_OWNER_DIED`.
+const OWNER_DIED: u32 = 0x4000_0000;
+/// `FUTEX_WAITERS`.
+const WAITERS: u32 = 0x8000_0000;
+/// `FUTEX_TID_MASK`.
+const TID_MASK: u32 = 0x3fff_ffff;
+
+/// What a futex word is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// An address of an address space.
+    Private {
+        /// The space.
+        space: u64,
+        /// The address.
+        addr: u64,
+    },
+    /// A place in an object that spaces share.
+    Shared {
+        /// The object.
+        object: usize,
+        /// Byte offset.
+        offset: u64,
+    },
+}
+
+impl Key {
+    /// The key of the word at `addr` of the current task.
+    ///
+    /// # Errors
+    /// `EINVAL` when unaligned, `EFAULT` outside of user space or where nothing is mapped (shared).
+    pub fn of(addr: u64, private: bool) -> Result<Self> {
+        if addr % 4 != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if !crate::arch::is_user_range(addr, 4) {
+            return Err(Errno::EFAULT);
+        }
+        let mm = current().mm()?;
+        if !private {
+            if let Some((object, offset)) = mm.shared_place(addr)? {
+                return Ok(Self::Shared { object, offset });
+            }
+        }
+        Ok(Self::Private { space: mm.id(), addr })
+    }
+}
+
+struct Waiter {
+    task: Arc<Task>,
+    key: SpinLock<Key>,
+    bits: u32,
+    woken: AtomicBool,
+}
+
+type Bucket = SpinLock<VecDeque<Arc<Waiter>>>;
+
+static TABLE: [Bucket; BUCKETS] = [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
+static HASHER: LazyLock<DefaultHashBuilder> = LazyLock::new(DefaultHashBuilder::default);
+
+fn index(key: &Key) -> usize {
+    HASHER.hash_one(key) as usize % BUCKETS
+}
+
+fn bucket(key: &Key) -> &'static Bucket {
+    &TABLE[index(key)]
+}
+
+/// Takes a waiter off its bucket, wherever it was moved. Whether it was still there.
+fn leave(waiter: &Arc<Waiter>) -> bool {
+    loop {
+        let key = *waiter.key.lock();
+        let mut bucket = bucket(&key).lock();
+        if *waiter.key.lock() != key {
+            continue;
+        }
+        let place = bucket.iter().position(|other| Arc::ptr_eq(other, waiter));
+        if let Some(place) = place {
+            bucket.remove(place);
+        }
+        return place.is_some();
+    }
+}
+
+/// `FUTEX_WAIT_BITSET` until `deadline` (CLOCK_MONOTONIC, ns).
+///
+/// # Errors
+/// `EAGAIN` when the word differs, `ETIMEDOUT`, `ERESTARTSYS`, `EFAULT`, `EINVAL`.
+pub fn wait(addr: u64, value: u32, bits: u32, private: bool, deadline: Option<u64>) -> Result<()> {
+    if bits == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let key = Key::of(addr, private)?;
+    let me = current().arc();
+    let waiter = Arc::new(Waiter { task: me.clone(), key: SpinLock::new(key), bits, woken: AtomicBool::new(false) });
+    bucket(&key).lock().push_back(waiter.clone());
+    let now = match uaccess::load_u32(addr) {
+        Ok(now) => now,
+        Err(error) => {
+            leave(&waiter);
+            return Err(error);
+        }
+    };
+    if now != value {
+        // A waker may have chosen this one meanwhile: then the wake-up must not be lost.
+        return if leave(&waiter) { Err(Errno::EAGAIN) } else { Ok(()) };
+    }
+    loop {
+        sched::prepare_to_block(&me, true);
+        if waiter.woken.load(Ordering::SeqCst) {
+            sched::cancel_block(&me);
+            return Ok(());
+        }
+        let end = sched::block(&me, true, deadline);
+        if waiter.woken.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let error = match end {
+            sched::BlockEnd::Woken => continue,
+            sched::BlockEnd::TimedOut => Errno::ETIMEDOUT,
+            sched::BlockEnd::Interrupted => Errno::ERESTARTSYS,
+        };
+        return if leave(&waiter) { Err(error) } else { Ok(()) };
+    }
+}
+
+/// `FUTEX_WAIT` with a relative time-out, which a stop and continuation must not lengthen.
+///
+/// # Errors
+/// As [`wait`].
+pub fn wait_restartable(addr: u64, value: u32, bits: u32, private: bool, until: Option<u64>) -> Result<()> {
+    match (wait(addr, value, bits, private, until), until) {
+        (Err(Errno::ERESTARTSYS), Some(until)) => {
+            *current().signals.restart.lock() = Some(Restart::Futex { addr, value, bits, private, until });
+            Err(Errno::ERESTART_RESTARTBLOCK)
+        }
+        (result, _) => result,
+    }
+}
+
+/// Wakes at most `count` of those that wait for any of `bits`; gives their number.
+///
+/// # Errors
+/// `EFAULT`, `EINVAL`.
+pub fn wake(addr: u64, count: u32, bits: u32, private: bool) -> Result<u64> {
+    if bits == 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(wake_key(&Key::of(addr, private)?, count, bits))
+}
+
+fn wake_key(key: &Key, count: u32, bits: u32) -> u64 {
+    let mut chosen = smallvec::SmallVec::<[Arc<Waiter>; 8]>::new();
+    {
+        let mut bucket = bucket(key).lock();
+        take(&mut bucket, key, count, bits, |waiter| chosen.push(waiter));
+    }
+    for waiter in &chosen {
+        finish(waiter);
+    }
+    chosen.len() as u64
+}
+
+/// Takes at most `count` matching waiters off a bucket.
+fn take(
+    bucket: &mut VecDeque<Arc<Waiter>>,
+    key: &Key,
+    count: u32,
+    bits: u32,
+    mut each: impl FnMut(Arc<Waiter>),
+) -> u32 {
+    let (mut taken, mut at) = (0, 0);
+    while taken < count && at < bucket.len() {
+        let matches = bucket.get(at).is_some_and(|w| w.bits & bits != 0 && *w.key.lock() == *key);
+        if !matches {
+            at += 1;
+        } else if let Some(waiter) = bucket.remove(at) {
+            each(waiter);
+            taken += 1;
+        }
+    }
+    taken
+}
+
+fn finish(waiter: &Waiter) {
+    waiter.woken.store(true, Ordering::SeqCst);
+    sched::wake(&waiter.task);
+}
+
+/// Wakes waiters of a word of the current address space, private or shared; for the end of a thread.
+pub fn wake_address(addr: u64, count: u32) {
+    for private in [true, false] {
+        if let Ok(key) = Key::of(addr, private)
+            && (private || matches!(key, Key::Shared { .. }))
+        {
+            wake_key(&key, count, MATCH_ANY);
+        }
+    }
+}
+
+/// `FUTEX_REQUEUE`, `FUTEX_CMP_REQUEUE`: wakes `wake` waiters and moves `limit` others to another word. The
+/// number of those woken and moved, as `CMP_REQUEUE` gives it, and of those woken alone.
+///
+/// # Errors
+/// `EAGAIN` when the word is not `expected`, `EFAULT`, `EINVAL`.
+pub fn requeue(
+    from: u64,
+    to: u64,
+    wake: u32,
+    limit: u32,
+    expected: Option<u32>,
+    private: bool,
+) -> Result<(u64, u64)> {
+    let (source, target) = (Key::of(from, private)?, Key::of(to, private)?);
+    if let Some(expected) = expected
+        && uaccess::load_u32(from)? != expected
+    {
+        return Err(Errno::EAGAIN);
+    }
+    let woken = wake_key(&source, wake, MATCH_ANY);
+    let moved = if source == target { 0 } else { move_waiters(&source, &target, limit) };
+    Ok((woken + moved, woken))
+}
+
+fn move_waiters(source: &Key, target: &Key, limit: u32) -> u64 {
+    let (from, to) = (index(source), index(target));
+    let rename = |waiter: &Arc<Waiter>| *waiter.key.lock() = *target;
+    let mut moved = VecDeque::new();
+    if from == to {
+        let mut bucket = TABLE[from].lock();
+        take(&mut bucket, source, limit, MATCH_ANY, |waiter| moved.push_back(waiter));
+        moved.iter().for_each(rename);
+        let count = moved.len();
+        bucket.append(&mut moved);
+        return count as u64;
+    }
+    // Two buckets, in the order of the table.
+    let first = TABLE[from.min(to)].lock();
+    let second = TABLE[from.max(to)].lock();
+    let (mut source_bucket, mut target_bucket) = if from < to { (first, second) } else { (second, first) };
+    take(&mut source_bucket, source, limit, MATCH_ANY, |waiter| moved.push_back(waiter));
+    moved.iter().for_each(rename);
+    let count = moved.len();
+    target_bucket.append(&mut moved);
+    count as u64
+}
+
+/// `FUTEX_WAKE_OP`: changes the second word, wakes waiters of the first, and, if the old value compares, of the
+/// second.
+///
+/// # Errors
+/// `ENOSYS` for an unknown operation, `EFAULT`, `EINVAL`.
+pub fn wake_op(one: u64, two: u64, wake_one: u32, wake_two: u32, code: u32, private: bool) -> Result<u64> {
+    let (first, second) = (Key::of(one, private)?, Key::of(two, private)?);
+    let operation = Operation::decode(code)?;
+    let mut old = uaccess::load_u32(two)?;
+    loop {
+        let found = uaccess::cmpxchg_u32(two, old, operation.apply(old))?;
+        if found == old {
+            break;
+        }
+        old = found;
+    }
+    let mut woken = wake_key(&first, wake_one, MATCH_ANY);
+    if operation.compare(old) {
+        woken += wake_key(&second, wake_two, MATCH_ANY);
+    }
+    Ok(woken)
+}
+
+/// The last argument of `FUTEX_WAKE_OP`.
+#[derive(Clone, Copy, Debug)]
+struct Operation {
+    op: u32,
+    comparison: u32,
+    operand: i32,
+    against: i32,
+}
+
+impl Operation {
+    fn decode(code: u32) -> Result<Self> {
+        let signed = |value: u32| (value << 20) as i32 >> 20;
+        let (op, comparison) = (code >> 28 & 7, code >> 24 & 0xf);
+        let operand = signed(code >> 12 & 0xfff);
+        if op > 4 || comparison > 5 {
+            return Err(Errno::ENOSYS);
+        }
+        let operand = if code >> 31 != 0 { 1i32.wrapping_shl(operand as u32) } else { operand };
+        Ok(Self { op, comparison, operand, against: signed(code & 0xfff) })
+    }
+
+    fn apply(self, old: u32) -> u32 {
+        let operand = self.operand as u32;
+        match self.op {
+            0 => operand,
+            1 => old.wrapping_add(operand),
+            2 => old | operand,
+            3 => old & !operand,
+            _ => old ^ operand,
+        }
+    }
+
+    fn compare(self, old: u32) -> bool {
+        let old = old as i32;
+        match self.comparison {
+            0 => old == self.against,
+            1 => old != self.against,
+            2 => old < self.against,
+            3 => old <= self.against,
+            4 => old > self.against,
+            _ => old >= self.against,
+        }
+    }
+}
+
+/// Marks the robust futexes that a thread holds at its end, and wakes one waiter of each.
+pub fn exit_robust_list(me: &Task) {
+    let head = me.robust_list.swap(0, Ordering::Relaxed);
+    if head == 0 {
+        return;
+    }
+    // A broken list is the program's own affair; what was reached is marked.
+    let _ = walk_robust_list(head, me.tid());
+}
+
+fn walk_robust_list(head: u64, tid: u32) -> Result<()> {
+    let offset: u64 = uaccess::get(head.wrapping_add(8))?;
+    let pending: u64 = uaccess::get(head.wrapping_add(16))?;
+    let mut entry: u64 = uaccess::get(head)?;
+    let mut left = ROBUST_LIMIT;
+    while entry & !1 != head && left > 0 {
+        // The next one is read first: its owner may free this one once it is woken.
+        let next = uaccess::get::<u64>(entry & !1);
+        if entry & !1 != pending & !1 {
+            owner_died((entry & !1).wrapping_add(offset), tid, false)?;
+        }
+        entry = next?;
+        left -= 1;
+    }
+    if pending & !1 != 0 {
+        owner_died((pending & !1).wrapping_add(offset), tid, true)?;
+    }
+    Ok(())
+}
+
+fn owner_died(addr: u64, tid: u32, pending: bool) -> Result<()> {
+    let mut old = uaccess::load_u32(addr)?;
+    loop {
+        if pending && old == 0 {
+            wake_address(addr, 1);
+            return Ok(());
+        }
+        if old & TID_MASK != tid & TID_MASK {
+            return Ok(());
+        }
+        let found = uaccess::cmpxchg_u32(addr, old, old & WAITERS | OWNER_DIED)?;
+        if found == old {
+            break;
+        }
+        old = found;
+    }
+    if old & WAITERS != 0 {
+        wake_address(addr, 1);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(key: Key, bits: u32) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter {
+            task: current().arc(),
+            key: SpinLock::new(key),
+            bits,
+            woken: AtomicBool::new(false),
+        });
+        bucket(&key).lock().push_back(waiter.clone());
+        waiter
+    }
+
+    const fn key(addr: u64) -> Key {
+        Key::Private { space: 9, addr }
+    }
+
+    #[test]
+    fn waking_respects_count_order_and_bits() {
+        let (one, two, other) = (waiter(key(8), 1), waiter(key(8), 3), waiter(key(12), 1));
+        assert_eq!(wake_key(&key(8), 1, 2), 1);
+        assert!(two.woken.load(Ordering::SeqCst) && !one.woken.load(Ordering::SeqCst));
+        assert_eq!(wake_key(&key(8), 9, MATCH_ANY), 1);
+        assert!(one.woken.load(Ordering::SeqCst) && !other.woken.load(Ordering::SeqCst));
+        assert!(leave(&other) && !leave(&one));
+    }
+
+    #[test]
+    fn moved_waiters_are_woken_by_their_new_word() {
+        let all: alloc::vec::Vec<_> = (0..3).map(|_| waiter(key(0x1000), MATCH_ANY)).collect();
+        assert_eq!(move_waiters(&key(0x1000), &key(0x2000), 2), 2);
+        assert_eq!(wake_key(&key(0x2000), 9, MATCH_ANY), 2);
+        assert!(leave(&all[2]) && !leave(&all[0]));
+    }
+
+    #[test]
+    fn wake_op_codes_decode() {
+        // OP_ADD 5, CMP_GT -1.
+        let operation = Operation::decode(1 << 28 | 4 << 24 | 5 << 12 | 0xfff).unwrap();
+        assert_eq!(operation.apply(3), 8);
+        assert!(operation.compare(0) && !operation.compare(u32::MAX));
+        // OP_OR with a shifted operand.
+        let operation = Operation::decode(1 << 31 | 2 << 28 | 4 << 12).unwrap();
+        assert_eq!(operation.apply(1), 17);
+        assert!(Operation::decode(7 << 28).is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! Job control: stopping and continuing whole processes.
+//!
+//! The thread that takes a stop signal tells the others; each parks itself on its way to ring 3, and the last
+//! one to park notifies the parent.
+
+use alloc::sync::Arc;
+
+use super::{
+    SIGCHLD, SIGCONT, SIGKILL, SigInfo, SigSet,
+    action::{SA_NOCLDSTOP, SIG_IGN},
+    info::cld,
+    send,
+};
+use crate::task::{
+    Process, current,
+    process::{Inner, JobControl},
+    sched, tree,
+};
+
+/// What a signal does to job control when it is sent, whatever is blocked: `SIGCONT` and stop signals cancel
+/// each other. Whether a stopped process was continued.
+pub(super) fn prepare(inner: &mut Inner, signo: u32) -> bool {
+    if SigSet::STOPS.has(signo) {
+        drop_pending(inner, SigSet::of(&[SIGCONT]));
+        return false;
+    }
+    if signo != SIGCONT && signo != SIGKILL {
+        return false;
+    }
+    if signo == SIGCONT {
+        drop_pending(inner, SigSet::STOPS);
+    }
+    if inner.job.stop == 0 {
+        return false;
+    }
+    let continued = inner.job.stopped && signo == SIGCONT;
+    inner.job = JobControl { report_continue: continued, ..JobControl::default() };
+    for task in &inner.threads {
+        sched::wake_stopped(task);
+    }
+    continued
+}
+
+fn drop_pending(inner: &mut Inner, signals: SigSet) {
+    inner.pending.remove(signals);
+    for task in &inner.threads {
+        task.signals.pending.lock().remove(signals);
+    }
+}
+
+/// The current thread took a stop signal: all threads shall stop.
+pub(super) fn begin(signo: u32) {
+    let me = current();
+    let mut inner = me.process.inner.lock();
+    if inner.job.stop != 0 || inner.end.is_some() {
+        return;
+    }
+    inner.job = JobControl { stop: signo, to_stop: inner.threads.len() as u32, ..JobControl::default() };
+    for task in &inner.threads {
+        send::wake(task, false);
+    }
+}
+
+/// Parks the current thread while its process is stopped.
+pub(super) fn park() {
+    let me = current();
+    let process = me.process.clone();
+    let complete = {
+        let mut inner = process.inner.lock();
+        if inner.job.stop == 0 || inner.end.is_some() {
+            return;
+        }
+        one_less(&mut inner)
+    };
+    if let Some(signo) = complete {
+        notify_parent(&process, cld::STOPPED, signo);
+    }
+    let stopped = || {
+        let inner = process.inner.lock();
+        inner.job.stop != 0 && inner.end.is_none()
+    };
+    while stopped() {
+        sched::stop_current(stopped);
+    }
+}
+
+/// One thread less that is still to stop. The signal when that was the last one.
+pub fn one_less(inner: &mut Inner) -> Option<u32> {
+    if inner.job.stop == 0 || inner.job.stopped {
+        return None;
+    }
+    inner.job.to_stop = inner.job.to_stop.saturating_sub(1);
+    if inner.job.to_stop != 0 {
+        return None;
+    }
+    inner.job.stopped = true;
+    inner.job.report_stop = true;
+    Some(inner.job.stop)
+}
+
+/// Tells the parent that a process stopped or continued.
+pub fn notify_parent(process: &Arc<Process>, code: i32, signo: u32) {
+    let parent = {
+        let tree = tree::lock();
+        tree.node(tree.parent_of(process.pid)).map(|node| node.process.clone())
+    };
+    let Some(parent) = parent else { return };
+    let action = parent.with_handlers(|handlers| handlers.get(SIGCHLD));
+    if action.handler != SIG_IGN && !action.has(SA_NOCLDSTOP) {
+        let uid = process.any_thread().map_or(0, |task| task.with_cred(|cred| cred.uid));
+        let times = process.usage().ticks();
+        let info = SigInfo::child(SIGCHLD, code, process.pid, uid, signo as i32, times);
+        // A standard signal is merged with one that waits already; nothing is lost.
+        let _ = send::send_to_process(&parent, info);
+    }
+    parent.child_wait.wake_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::signal::{SIGSTOP, SIGTSTP};
+
+    #[test]
+    fn stop_and_continue_cancel_each_other() {
+        let mut inner = Inner::default();
+        inner.pending.push(SigInfo::kernel(SIGTSTP), 10);
+        assert!(!prepare(&mut inner, SIGCONT));
+        assert!(inner.pending.is_empty());
+        inner.pending.push(SigInfo::kernel(SIGCONT), 10);
+        prepare(&mut inner, SIGSTOP);
+        assert!(inner.pending.is_empty());
+    }
+
+    #[test]
+    fn only_a_complete_stop_is_reported_as_continued() {
+        let mut inner = Inner::default();
+        inner.job = JobControl { stop: SIGSTOP, to_stop: 2, ..JobControl::default() };
+        assert_eq!(one_less(&mut inner), None);
+        let mut early = Inner { job: inner.job, ..Inner::default() };
+        assert!(!prepare(&mut early, SIGCONT));
+        assert_eq!(one_less(&mut inner), Some(SIGSTOP));
+        assert!(inner.job.report_stop);
+        assert!(prepare(&mut inner, SIGCONT));
+        assert!(inner.job.report_continue && !inner.job.report_stop && inner.job.stop == 0);
+    }
+}

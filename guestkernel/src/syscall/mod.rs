@@ -1,0 +1,119 @@
+//! System calls: the table, its dispatch, and the handlers, one file per family.
+//!
+//! A handler takes its arguments from [`Args`], checks them, calls a subsystem, and gives the result; what the
+//! call means lives in the subsystem. Calls that replace the caller's registers (exec, clone, sigreturn) get
+//! the registers instead.
+
+mod at;
+pub mod cred;
+pub mod file;
+pub mod futex;
+pub mod misc;
+pub mod mm;
+pub mod path;
+pub mod pipe;
+pub mod poll;
+pub mod process;
+pub mod sched;
+pub mod signal;
+pub mod stat;
+pub mod strace;
+pub mod table;
+pub mod time;
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use crate::{
+    arch::UserRegs,
+    errno::{Errno, Result},
+    task::current,
+};
+use table::{COUNT, HANDLERS, TABLE};
+
+/// The arguments of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Args(pub [u64; 6]);
+
+impl Args {
+    /// As a C `int`.
+    #[must_use]
+    pub const fn int(&self, index: usize) -> i32 {
+        self.0[index] as i32
+    }
+
+    /// As a C `unsigned int`.
+    #[must_use]
+    pub const fn uint(&self, index: usize) -> u32 {
+        self.0[index] as u32
+    }
+
+    /// As a C `long`.
+    #[must_use]
+    pub const fn long(&self, index: usize) -> i64 {
+        self.0[index] as i64
+    }
+
+    /// As a user address.
+    #[must_use]
+    pub const fn addr(&self, index: usize) -> u64 {
+        self.0[index]
+    }
+
+    /// As a length or count.
+    #[must_use]
+    pub const fn size(&self, index: usize) -> usize {
+        self.0[index] as usize
+    }
+}
+
+/// How often each absent call was asked for.
+static ABSENT: [AtomicU32; COUNT] = [const { AtomicU32::new(0) }; COUNT];
+
+/// How often calls without a number of ours were asked for.
+static UNKNOWN: AtomicU32 = AtomicU32::new(0);
+
+/// Runs the system call that `regs` asks for and stores its result there.
+pub fn dispatch(regs: &mut UserRegs) {
+    let nr = regs.orig_rax as usize;
+    if strace::enabled() {
+        return strace::traced(regs);
+    }
+    regs.rax = match HANDLERS.get(nr) {
+        Some(handler) => handler(regs) as u64,
+        None => unknown(nr) as u64,
+    };
+}
+
+/// A number that no call has; x32 numbers are among them.
+#[cold]
+fn unknown(nr: usize) -> i64 {
+    if UNKNOWN.fetch_add(1, Ordering::Relaxed) == 0 {
+        log::warn!("system call {nr} does not exist");
+    }
+    Errno::ENOSYS.to_ret()
+}
+
+/// A call that the table lists as absent.
+#[cold]
+fn absent(nr: u64) -> i64 {
+    if let (Some(count), Some(entry)) = (ABSENT.get(nr as usize), TABLE.get(nr as usize))
+        && count.fetch_add(1, Ordering::Relaxed) == 0
+    {
+        log::warn!("[{}] system call {nr} ({}) is absent", current().tid(), entry.name);
+    }
+    Errno::ENOSYS.to_ret()
+}
+
+/// Absent calls that were asked for: number and count.
+pub fn absent_counts() -> impl Iterator<Item = (usize, u32)> {
+    ABSENT.iter().enumerate().map(|(nr, count)| (nr, count.load(Ordering::Relaxed))).filter(|&(_, n)| n != 0)
+}
+
+/// What goes into the result register.
+#[inline]
+fn encode(result: Result<u64>) -> i64 {
+    match result {
+        Ok(value) => value as i64,
+        Err(errno) => errno.to_ret(),
+    }
+}

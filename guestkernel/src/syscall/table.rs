@@ -1,0 +1,513 @@
+//! One line per Linux x86-64 system call.
+//!
+//! `number name(argument kinds) => handler, level, sentence;` An `R` before the handler gives it the
+//! registers. A line without a handler is absent: `ENOSYS`, counted, logged once. `docs/syscalls.md` is made
+//! from this by `cargo run -p guestkernel --bin syscall-table`.
+
+use super::{Args, absent, cred, encode, futex, misc, process, sched, signal, time};
+use crate::arch::UserRegs;
+
+/// One more than the highest number.
+pub const COUNT: usize = 470;
+
+/// How much of a call there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// All that Linux has.
+    Full,
+    /// Some; the sentence says what is missing.
+    Partial,
+    /// Nothing: `ENOSYS`.
+    Absent,
+    /// Linux has no call of this number.
+    Gap,
+}
+
+/// What an argument is, for strace lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the printed form is in strace.rs")]
+pub enum Kind {
+    Int,
+    Uint,
+    Long,
+    Size,
+    Hex,
+    Addr,
+    Fd,
+    DirFd,
+    Path,
+    /// Bytes whose count is the next argument.
+    Bytes,
+    Argv,
+    OFlags,
+    Mode,
+    Prot,
+    MFlags,
+    Sig,
+    SigSet,
+    Timespec,
+    CloneFlags,
+    FutexOp,
+    Prctl,
+}
+
+/// A line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Name.
+    pub name: &'static str,
+    /// How much of it there is.
+    pub level: Level,
+    /// What is missing or different.
+    pub note: &'static str,
+    /// Its arguments.
+    pub args: &'static [Kind],
+}
+
+/// Runs a call and gives what goes into the result register.
+pub type Handler = fn(&mut UserRegs) -> i64;
+
+macro_rules! handler {
+    () => {
+        |regs| absent(regs.orig_rax)
+    };
+    (R $family:ident $name:ident) => {
+        |regs| encode($family::$name(regs))
+    };
+    ($family:ident $name:ident) => {
+        |regs| encode($family::$name(&Args(regs.args())))
+    };
+}
+
+macro_rules! syscalls {
+    ($($nr:literal $name:ident($($kind:ident),*) $(=> $($handler:ident)+ :: $function:ident)?, $level:ident, $note:literal;)*) => {
+        /// Facts about each call.
+        pub static TABLE: [Entry; COUNT] = {
+            let mut table = [Entry { name: "", level: Level::Gap, note: "", args: &[] }; COUNT];
+            $(table[$nr] = Entry {
+                name: stringify!($name),
+                level: Level::$level,
+                note: $note,
+                args: &[$(Kind::$kind),*],
+            };)*
+            table
+        };
+
+        /// What each call runs.
+        pub static HANDLERS: [Handler; COUNT] = {
+            let mut table: [Handler; COUNT] = [|regs| super::unknown(regs.orig_rax as usize); COUNT];
+            $(table[$nr] = handler!($($($handler)+ $function)?);)*
+            table
+        };
+    };
+}
+
+syscalls! {
+    0 read(Fd, Addr, Size), Absent, "Not implemented yet.";
+    1 write(Fd, Bytes, Size), Absent, "Not implemented yet.";
+    2 open(Path, OFlags, Mode), Absent, "Not implemented yet.";
+    3 close(Fd), Absent, "Not implemented yet.";
+    4 stat(Path, Addr), Absent, "Not implemented yet.";
+    5 fstat(Fd, Addr), Absent, "Not implemented yet.";
+    6 lstat(Path, Addr), Absent, "Not implemented yet.";
+    7 poll(Addr, Size, Int), Absent, "Not implemented yet.";
+    8 lseek(Fd, Long, Int), Absent, "Not implemented yet.";
+    9 mmap(Addr, Size, Prot, MFlags, Fd, Hex), Absent, "Not implemented yet.";
+    10 mprotect(Addr, Size, Prot), Absent, "Not implemented yet.";
+    11 munmap(Addr, Size), Absent, "Not implemented yet.";
+    12 brk(Addr), Absent, "Not implemented yet.";
+    13 rt_sigaction(Sig, Addr, Addr, Size) => signal::rt_sigaction, Full, "As Linux.";
+    14 rt_sigprocmask(Int, SigSet, Addr, Size) => signal::rt_sigprocmask, Full, "As Linux.";
+    15 rt_sigreturn() => R signal::rt_sigreturn, Full, "As Linux.";
+    16 ioctl(Fd, Hex, Addr), Absent, "Not implemented yet.";
+    17 pread64(Fd, Addr, Size, Long), Absent, "Not implemented yet.";
+    18 pwrite64(Fd, Bytes, Size, Long), Absent, "Not implemented yet.";
+    19 readv(Fd, Addr, Size), Absent, "Not implemented yet.";
+    20 writev(Fd, Addr, Size), Absent, "Not implemented yet.";
+    21 access(Path, Int), Absent, "Not implemented yet.";
+    22 pipe(Addr), Absent, "Not implemented yet.";
+    23 select(Int, Addr, Addr, Addr, Addr), Absent, "Not implemented yet.";
+    24 sched_yield() => sched::sched_yield, Full, "As Linux.";
+    25 mremap(Addr, Size, Size, Hex, Addr), Absent, "Not implemented yet.";
+    26 msync(Addr, Size, Hex), Absent, "Not implemented yet.";
+    27 mincore(Addr, Size, Addr), Absent, "Not implemented yet.";
+    28 madvise(Addr, Size, Int), Absent, "Not implemented yet.";
+    29 shmget(Int, Size, Hex), Absent, "Not implemented yet.";
+    30 shmat(Int, Addr, Hex), Absent, "Not implemented yet.";
+    31 shmctl(Int, Int, Addr), Absent, "Not implemented yet.";
+    32 dup(Fd), Absent, "Not implemented yet.";
+    33 dup2(Fd, Fd), Absent, "Not implemented yet.";
+    34 pause() => signal::pause, Full, "As Linux.";
+    35 nanosleep(Timespec, Addr) => time::nanosleep, Full, "As Linux.";
+    36 getitimer(Int, Addr) => time::getitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    37 alarm(Uint) => time::alarm, Full, "As Linux.";
+    38 setitimer(Int, Addr, Addr) => time::setitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    39 getpid() => process::getpid, Full, "As Linux.";
+    40 sendfile(Fd, Fd, Addr, Size), Absent, "Not implemented yet.";
+    41 socket(Int, Hex, Int), Absent, "Not implemented yet.";
+    42 connect(Fd, Addr, Size), Absent, "Not implemented yet.";
+    43 accept(Fd, Addr, Addr), Absent, "Not implemented yet.";
+    44 sendto(Fd, Bytes, Size, Hex, Addr, Size), Absent, "Not implemented yet.";
+    45 recvfrom(Fd, Addr, Size, Hex, Addr, Addr), Absent, "Not implemented yet.";
+    46 sendmsg(Fd, Addr, Hex), Absent, "Not implemented yet.";
+    47 recvmsg(Fd, Addr, Hex), Absent, "Not implemented yet.";
+    48 shutdown(Fd, Int), Absent, "Not implemented yet.";
+    49 bind(Fd, Addr, Size), Absent, "Not implemented yet.";
+    50 listen(Fd, Int), Absent, "Not implemented yet.";
+    51 getsockname(Fd, Addr, Addr), Absent, "Not implemented yet.";
+    52 getpeername(Fd, Addr, Addr), Absent, "Not implemented yet.";
+    53 socketpair(Int, Hex, Int, Addr), Absent, "Not implemented yet.";
+    54 setsockopt(Fd, Int, Int, Addr, Size), Absent, "Not implemented yet.";
+    55 getsockopt(Fd, Int, Int, Addr, Addr), Absent, "Not implemented yet.";
+    56 clone(CloneFlags, Addr, Addr, Addr, Hex) => R process::clone, Partial, "No namespaces (EINVAL), no CLONE_PIDFD, CLONE_PTRACE is ignored, CLONE_IO has no effect.";
+    57 fork() => R process::fork, Full, "As Linux.";
+    58 vfork() => R process::vfork, Full, "As Linux.";
+    59 execve(Path, Argv, Addr) => R process::execve, Partial, "ELF programs and `#!` scripts; no binfmt_misc.";
+    60 exit(Int) => process::exit, Full, "As Linux.";
+    61 wait4(Int, Addr, Hex, Addr) => process::wait4, Full, "As Linux.";
+    62 kill(Int, Sig) => signal::kill, Full, "As Linux.";
+    63 uname(Addr) => misc::uname, Full, "Says Linux 6.12 and x86_64.";
+    64 semget(Int, Int, Hex), Absent, "Not implemented yet.";
+    65 semop(Int, Addr, Size), Absent, "Not implemented yet.";
+    66 semctl(Int, Int, Int, Hex), Absent, "Not implemented yet.";
+    67 shmdt(Addr), Absent, "Not implemented yet.";
+    68 msgget(Int, Hex), Absent, "Not implemented yet.";
+    69 msgsnd(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
+    70 msgrcv(Int, Addr, Size, Long, Hex), Absent, "Not implemented yet.";
+    71 msgctl(Int, Int, Addr), Absent, "Not implemented yet.";
+    72 fcntl(Fd, Int, Hex), Absent, "Not implemented yet.";
+    73 flock(Fd, Int), Absent, "Not implemented yet.";
+    74 fsync(Fd), Absent, "Not implemented yet.";
+    75 fdatasync(Fd), Absent, "Not implemented yet.";
+    76 truncate(Path, Long), Absent, "Not implemented yet.";
+    77 ftruncate(Fd, Long), Absent, "Not implemented yet.";
+    78 getdents(Fd, Addr, Size), Absent, "Not implemented yet.";
+    79 getcwd(Addr, Size), Absent, "Not implemented yet.";
+    80 chdir(Path), Absent, "Not implemented yet.";
+    81 fchdir(Fd), Absent, "Not implemented yet.";
+    82 rename(Path, Path), Absent, "Not implemented yet.";
+    83 mkdir(Path, Mode), Absent, "Not implemented yet.";
+    84 rmdir(Path), Absent, "Not implemented yet.";
+    85 creat(Path, Mode), Absent, "Not implemented yet.";
+    86 link(Path, Path), Absent, "Not implemented yet.";
+    87 unlink(Path), Absent, "Not implemented yet.";
+    88 symlink(Path, Path), Absent, "Not implemented yet.";
+    89 readlink(Path, Addr, Size), Absent, "Not implemented yet.";
+    90 chmod(Path, Mode), Absent, "Not implemented yet.";
+    91 fchmod(Fd, Mode), Absent, "Not implemented yet.";
+    92 chown(Path, Int, Int), Absent, "Not implemented yet.";
+    93 fchown(Fd, Int, Int), Absent, "Not implemented yet.";
+    94 lchown(Path, Int, Int), Absent, "Not implemented yet.";
+    95 umask(Mode) => process::umask, Full, "As Linux.";
+    96 gettimeofday(Addr, Addr) => time::gettimeofday, Full, "As Linux.";
+    97 getrlimit(Int, Addr) => process::getrlimit, Full, "As Linux.";
+    98 getrusage(Int, Addr) => process::getrusage, Partial, "Times, context switches and page faults; the other counters are zero.";
+    99 sysinfo(Addr) => misc::sysinfo, Partial, "Load averages are zero.";
+    100 times(Addr) => process::times, Full, "As Linux.";
+    101 ptrace(Int, Int, Addr, Addr), Absent, "Not implemented yet.";
+    102 getuid() => cred::getuid, Full, "As Linux.";
+    103 syslog(Int, Addr, Int), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    104 getgid() => cred::getgid, Full, "As Linux.";
+    105 setuid(Int) => cred::setuid, Full, "As Linux.";
+    106 setgid(Int) => cred::setgid, Full, "As Linux.";
+    107 geteuid() => cred::geteuid, Full, "As Linux.";
+    108 getegid() => cred::getegid, Full, "As Linux.";
+    109 setpgid(Int, Int) => process::setpgid, Full, "As Linux.";
+    110 getppid() => process::getppid, Full, "As Linux.";
+    111 getpgrp() => process::getpgrp, Full, "As Linux.";
+    112 setsid() => process::setsid, Full, "As Linux.";
+    113 setreuid(Int, Int) => cred::setreuid, Full, "As Linux.";
+    114 setregid(Int, Int) => cred::setregid, Full, "As Linux.";
+    115 getgroups(Int, Addr) => cred::getgroups, Full, "As Linux.";
+    116 setgroups(Size, Addr) => cred::setgroups, Full, "As Linux.";
+    117 setresuid(Int, Int, Int) => cred::setresuid, Full, "As Linux.";
+    118 getresuid(Addr, Addr, Addr) => cred::getresuid, Full, "As Linux.";
+    119 setresgid(Int, Int, Int) => cred::setresgid, Full, "As Linux.";
+    120 getresgid(Addr, Addr, Addr) => cred::getresgid, Full, "As Linux.";
+    121 getpgid(Int) => process::getpgid, Full, "As Linux.";
+    122 setfsuid(Int) => cred::setfsuid, Full, "As Linux.";
+    123 setfsgid(Int) => cred::setfsgid, Full, "As Linux.";
+    124 getsid(Int) => process::getsid, Full, "As Linux.";
+    125 capget(Addr, Addr) => cred::capget, Full, "As Linux.";
+    126 capset(Addr, Addr) => cred::capset, Full, "As Linux.";
+    127 rt_sigpending(Addr, Size) => signal::rt_sigpending, Full, "As Linux.";
+    128 rt_sigtimedwait(SigSet, Addr, Timespec, Size) => signal::rt_sigtimedwait, Full, "As Linux.";
+    129 rt_sigqueueinfo(Int, Sig, Addr) => signal::rt_sigqueueinfo, Full, "As Linux.";
+    130 rt_sigsuspend(SigSet, Size) => signal::rt_sigsuspend, Full, "As Linux.";
+    131 sigaltstack(Addr, Addr) => signal::sigaltstack, Full, "As Linux.";
+    132 utime(Path, Addr), Absent, "Not implemented yet.";
+    133 mknod(Path, Mode, Hex), Absent, "Not implemented yet.";
+    134 uselib(Path), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    135 personality(Hex) => misc::personality, Partial, "PER_LINUX alone; anything else is EINVAL.";
+    136 ustat(Hex, Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    137 statfs(Path, Addr), Absent, "Not implemented yet.";
+    138 fstatfs(Fd, Addr), Absent, "Not implemented yet.";
+    139 sysfs(Int, Hex, Hex), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    140 getpriority(Int, Int) => sched::getpriority, Partial, "The nice value is kept but does not weigh.";
+    141 setpriority(Int, Int, Int) => sched::setpriority, Partial, "The nice value is kept but does not weigh.";
+    142 sched_setparam(Int, Addr) => sched::sched_setparam, Partial, "Priority 0 alone.";
+    143 sched_getparam(Int, Addr) => sched::sched_getparam, Full, "As Linux.";
+    144 sched_setscheduler(Int, Int, Addr) => sched::sched_setscheduler, Partial, "SCHED_OTHER, SCHED_BATCH and SCHED_IDLE; real-time classes are EPERM.";
+    145 sched_getscheduler(Int) => sched::sched_getscheduler, Full, "As Linux.";
+    146 sched_get_priority_max(Int) => sched::sched_get_priority_max, Full, "As Linux.";
+    147 sched_get_priority_min(Int) => sched::sched_get_priority_min, Full, "As Linux.";
+    148 sched_rr_get_interval(Int, Addr) => sched::sched_rr_get_interval, Full, "The time slice.";
+    149 mlock(Addr, Size), Absent, "Not implemented yet.";
+    150 munlock(Addr, Size), Absent, "Not implemented yet.";
+    151 mlockall(Hex), Absent, "Not implemented yet.";
+    152 munlockall(), Absent, "Not implemented yet.";
+    153 vhangup(), Absent, "Not implemented yet.";
+    154 modify_ldt(Int, Addr, Size), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    155 pivot_root(Path, Path), Absent, "Not implemented yet.";
+    156 _sysctl(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    157 prctl(Prctl, Hex, Hex, Hex, Hex) => misc::prctl, Partial, "Names, dumpable, death signal, capabilities, subreaper, no_new_privs, timer slack; others are EINVAL.";
+    158 arch_prctl(Hex, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
+    159 adjtimex(Addr), Absent, "Not implemented yet.";
+    160 setrlimit(Int, Addr) => process::setrlimit, Full, "As Linux.";
+    161 chroot(Path), Absent, "Not implemented yet.";
+    162 sync(), Absent, "Not implemented yet.";
+    163 acct(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    164 settimeofday(Addr, Addr) => time::settimeofday, Partial, "Always EPERM: a sandbox does not set the clock.";
+    165 mount(Path, Path, Path, Hex, Addr), Absent, "Not implemented yet.";
+    166 umount2(Path, Hex), Absent, "Not implemented yet.";
+    167 swapon(Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    168 swapoff(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    169 reboot(Hex, Hex, Hex, Addr), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    170 sethostname(Bytes, Size) => misc::sethostname, Full, "As Linux.";
+    171 setdomainname(Bytes, Size) => misc::setdomainname, Full, "As Linux.";
+    172 iopl(Int), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    173 ioperm(Hex, Size, Int), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    174 create_module(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    175 init_module(Addr, Size, Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    176 delete_module(Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    177 get_kernel_syms(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    178 query_module(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    179 quotactl(Hex, Path, Int, Addr), Absent, "Not implemented yet.";
+    180 nfsservctl(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    181 getpmsg(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    182 putpmsg(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    183 afs_syscall(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    184 tuxcall(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    185 security(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    186 gettid() => process::gettid, Full, "As Linux.";
+    187 readahead(Fd, Long, Size), Absent, "Not implemented yet.";
+    188 setxattr(Path, Path, Addr, Size, Hex), Absent, "Not implemented yet.";
+    189 lsetxattr(Path, Path, Addr, Size, Hex), Absent, "Not implemented yet.";
+    190 fsetxattr(Fd, Path, Addr, Size, Hex), Absent, "Not implemented yet.";
+    191 getxattr(Path, Path, Addr, Size), Absent, "Not implemented yet.";
+    192 lgetxattr(Path, Path, Addr, Size), Absent, "Not implemented yet.";
+    193 fgetxattr(Fd, Path, Addr, Size), Absent, "Not implemented yet.";
+    194 listxattr(Path, Addr, Size), Absent, "Not implemented yet.";
+    195 llistxattr(Path, Addr, Size), Absent, "Not implemented yet.";
+    196 flistxattr(Fd, Addr, Size), Absent, "Not implemented yet.";
+    197 removexattr(Path, Path), Absent, "Not implemented yet.";
+    198 lremovexattr(Path, Path), Absent, "Not implemented yet.";
+    199 fremovexattr(Fd, Path), Absent, "Not implemented yet.";
+    200 tkill(Int, Sig) => signal::tkill, Full, "As Linux.";
+    201 time(Addr) => time::time, Full, "As Linux.";
+    202 futex(Addr, FutexOp, Uint, Hex, Addr, Uint) => futex::futex, Partial, "WAIT, WAKE, their BITSET forms, REQUEUE, CMP_REQUEUE, WAKE_OP; priority inheritance is ENOSYS.";
+    203 sched_setaffinity(Int, Size, Addr) => sched::sched_setaffinity, Full, "As Linux.";
+    204 sched_getaffinity(Int, Size, Addr) => sched::sched_getaffinity, Full, "As Linux.";
+    205 set_thread_area(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    206 io_setup(Uint, Addr), Absent, "Not implemented yet.";
+    207 io_destroy(Addr), Absent, "Not implemented yet.";
+    208 io_getevents(Addr, Long, Long, Addr, Timespec), Absent, "Not implemented yet.";
+    209 io_submit(Addr, Long, Addr), Absent, "Not implemented yet.";
+    210 io_cancel(Addr, Addr, Addr), Absent, "Not implemented yet.";
+    211 get_thread_area(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    212 lookup_dcookie(Hex, Addr, Size), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    213 epoll_create(Int), Absent, "Not implemented yet.";
+    214 epoll_ctl_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    215 epoll_wait_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    216 remap_file_pages(Addr, Size, Hex, Size, Hex), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    217 getdents64(Fd, Addr, Size), Absent, "Not implemented yet.";
+    218 set_tid_address(Addr) => process::set_tid_address, Full, "As Linux.";
+    219 restart_syscall() => signal::restart_syscall, Full, "As Linux.";
+    220 semtimedop(Int, Addr, Size, Timespec), Absent, "Not implemented yet.";
+    221 fadvise64(Fd, Long, Size, Int), Absent, "Not implemented yet.";
+    222 timer_create(Int, Addr, Addr), Absent, "Not implemented yet.";
+    223 timer_settime(Int, Hex, Addr, Addr), Absent, "Not implemented yet.";
+    224 timer_gettime(Int, Addr), Absent, "Not implemented yet.";
+    225 timer_getoverrun(Int), Absent, "Not implemented yet.";
+    226 timer_delete(Int), Absent, "Not implemented yet.";
+    227 clock_settime(Int, Timespec) => time::clock_settime, Partial, "Always EPERM or EINVAL: a sandbox does not set the clock.";
+    228 clock_gettime(Int, Addr) => time::clock_gettime, Partial, "System-wide, process and thread clocks; not other processes' CPU clocks.";
+    229 clock_getres(Int, Addr) => time::clock_getres, Full, "As Linux.";
+    230 clock_nanosleep(Int, Hex, Timespec, Addr) => time::clock_nanosleep, Full, "As Linux.";
+    231 exit_group(Int) => process::exit_group, Full, "As Linux.";
+    232 epoll_wait(Fd, Addr, Int, Int), Absent, "Not implemented yet.";
+    233 epoll_ctl(Fd, Int, Fd, Addr), Absent, "Not implemented yet.";
+    234 tgkill(Int, Int, Sig) => signal::tgkill, Full, "As Linux.";
+    235 utimes(Path, Addr), Absent, "Not implemented yet.";
+    236 vserver(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    237 mbind(Addr, Size, Int, Addr, Size, Hex), Absent, "Not implemented yet.";
+    238 set_mempolicy(Int, Addr, Size), Absent, "Not implemented yet.";
+    239 get_mempolicy(Addr, Addr, Size, Addr, Hex), Absent, "Not implemented yet.";
+    240 mq_open(Path, OFlags, Mode, Addr), Absent, "Not implemented yet.";
+    241 mq_unlink(Path), Absent, "Not implemented yet.";
+    242 mq_timedsend(Fd, Bytes, Size, Uint, Timespec), Absent, "Not implemented yet.";
+    243 mq_timedreceive(Fd, Addr, Size, Addr, Timespec), Absent, "Not implemented yet.";
+    244 mq_notify(Fd, Addr), Absent, "Not implemented yet.";
+    245 mq_getsetattr(Fd, Addr, Addr), Absent, "Not implemented yet.";
+    246 kexec_load(Addr, Size, Addr, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    247 waitid(Int, Int, Addr, Hex, Addr) => process::waitid, Partial, "No P_PIDFD.";
+    248 add_key(Path, Path, Addr, Size, Int), Absent, "Not implemented yet.";
+    249 request_key(Path, Path, Path, Int), Absent, "Not implemented yet.";
+    250 keyctl(Int, Hex, Hex, Hex, Hex), Absent, "Not implemented yet.";
+    251 ioprio_set(Int, Int, Hex), Absent, "Not implemented yet.";
+    252 ioprio_get(Int, Int), Absent, "Not implemented yet.";
+    253 inotify_init(), Absent, "Not implemented yet.";
+    254 inotify_add_watch(Fd, Path, Hex), Absent, "Not implemented yet.";
+    255 inotify_rm_watch(Fd, Int), Absent, "Not implemented yet.";
+    256 migrate_pages(Int, Size, Addr, Addr), Absent, "Not implemented yet.";
+    257 openat(DirFd, Path, OFlags, Mode), Absent, "Not implemented yet.";
+    258 mkdirat(DirFd, Path, Mode), Absent, "Not implemented yet.";
+    259 mknodat(DirFd, Path, Mode, Hex), Absent, "Not implemented yet.";
+    260 fchownat(DirFd, Path, Int, Int, Hex), Absent, "Not implemented yet.";
+    261 futimesat(DirFd, Path, Addr), Absent, "Not implemented yet.";
+    262 newfstatat(DirFd, Path, Addr, Hex), Absent, "Not implemented yet.";
+    263 unlinkat(DirFd, Path, Hex), Absent, "Not implemented yet.";
+    264 renameat(DirFd, Path, DirFd, Path), Absent, "Not implemented yet.";
+    265 linkat(DirFd, Path, DirFd, Path, Hex), Absent, "Not implemented yet.";
+    266 symlinkat(Path, DirFd, Path), Absent, "Not implemented yet.";
+    267 readlinkat(DirFd, Path, Addr, Size), Absent, "Not implemented yet.";
+    268 fchmodat(DirFd, Path, Mode), Absent, "Not implemented yet.";
+    269 faccessat(DirFd, Path, Int), Absent, "Not implemented yet.";
+    270 pselect6(Int, Addr, Addr, Addr, Timespec, Addr), Absent, "Not implemented yet.";
+    271 ppoll(Addr, Size, Timespec, SigSet, Size), Absent, "Not implemented yet.";
+    272 unshare(CloneFlags) => process::unshare, Partial, "CLONE_FS and CLONE_FILES; namespaces are EPERM.";
+    273 set_robust_list(Addr, Size) => futex::set_robust_list, Full, "As Linux.";
+    274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
+    275 splice(Fd, Addr, Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
+    276 tee(Fd, Fd, Size, Hex), Absent, "Not implemented yet.";
+    277 sync_file_range(Fd, Long, Size, Hex), Absent, "Not implemented yet.";
+    278 vmsplice(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
+    279 move_pages(Int, Size, Addr, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    280 utimensat(DirFd, Path, Addr, Hex), Absent, "Not implemented yet.";
+    281 epoll_pwait(Fd, Addr, Int, Int, SigSet, Size), Absent, "Not implemented yet.";
+    282 signalfd(Fd, SigSet, Size), Absent, "Not implemented yet.";
+    283 timerfd_create(Int, Hex), Absent, "Not implemented yet.";
+    284 eventfd(Uint), Absent, "Not implemented yet.";
+    285 fallocate(Fd, Hex, Long, Long), Absent, "Not implemented yet.";
+    286 timerfd_settime(Fd, Hex, Addr, Addr), Absent, "Not implemented yet.";
+    287 timerfd_gettime(Fd, Addr), Absent, "Not implemented yet.";
+    288 accept4(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    289 signalfd4(Fd, SigSet, Size, Hex), Absent, "Not implemented yet.";
+    290 eventfd2(Uint, Hex), Absent, "Not implemented yet.";
+    291 epoll_create1(Hex), Absent, "Not implemented yet.";
+    292 dup3(Fd, Fd, OFlags), Absent, "Not implemented yet.";
+    293 pipe2(Addr, OFlags), Absent, "Not implemented yet.";
+    294 inotify_init1(Hex), Absent, "Not implemented yet.";
+    295 preadv(Fd, Addr, Size, Long, Long), Absent, "Not implemented yet.";
+    296 pwritev(Fd, Addr, Size, Long, Long), Absent, "Not implemented yet.";
+    297 rt_tgsigqueueinfo(Int, Int, Sig, Addr) => signal::rt_tgsigqueueinfo, Full, "As Linux.";
+    298 perf_event_open(Addr, Int, Int, Fd, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    299 recvmmsg(Fd, Addr, Size, Hex, Timespec), Absent, "Not implemented yet.";
+    300 fanotify_init(Hex, Hex), Absent, "Not implemented yet.";
+    301 fanotify_mark(Fd, Hex, Hex, DirFd, Path), Absent, "Not implemented yet.";
+    302 prlimit64(Int, Int, Addr, Addr) => process::prlimit64, Full, "As Linux.";
+    303 name_to_handle_at(DirFd, Path, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    304 open_by_handle_at(Fd, Addr, OFlags), Absent, "Not implemented yet.";
+    305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";
+    306 syncfs(Fd), Absent, "Not implemented yet.";
+    307 sendmmsg(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
+    308 setns(Fd, CloneFlags), Absent, "Not implemented yet.";
+    309 getcpu(Addr, Addr, Addr) => sched::getcpu, Full, "Node 0.";
+    310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex), Absent, "Not implemented yet.";
+    311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex), Absent, "Not implemented yet.";
+    312 kcmp(Int, Int, Int, Hex, Hex), Absent, "Not implemented yet.";
+    313 finit_module(Fd, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    314 sched_setattr(Int, Addr, Hex), Absent, "Not implemented yet.";
+    315 sched_getattr(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
+    316 renameat2(DirFd, Path, DirFd, Path, Hex), Absent, "Not implemented yet.";
+    317 seccomp(Hex, Hex, Addr), Absent, "Not implemented yet.";
+    318 getrandom(Addr, Size, Hex) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";
+    319 memfd_create(Path, Hex), Absent, "Not implemented yet.";
+    320 kexec_file_load(Fd, Fd, Size, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    321 bpf(Int, Addr, Size), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    322 execveat(DirFd, Path, Argv, Addr, Hex) => R process::execveat, Partial, "As execve.";
+    323 userfaultfd(Hex), Absent, "Not implemented yet.";
+    324 membarrier(Int, Hex, Int), Absent, "Not implemented yet.";
+    325 mlock2(Addr, Size, Hex), Absent, "Not implemented yet.";
+    326 copy_file_range(Fd, Addr, Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
+    327 preadv2(Fd, Addr, Size, Long, Long, Hex), Absent, "Not implemented yet.";
+    328 pwritev2(Fd, Addr, Size, Long, Long, Hex), Absent, "Not implemented yet.";
+    329 pkey_mprotect(Addr, Size, Prot, Int), Absent, "Not implemented yet.";
+    330 pkey_alloc(Hex, Hex), Absent, "Not implemented yet.";
+    331 pkey_free(Int), Absent, "Not implemented yet.";
+    332 statx(DirFd, Path, Hex, Hex, Addr), Absent, "Not implemented yet.";
+    333 io_pgetevents(Addr, Long, Long, Addr, Timespec, Addr), Absent, "Not implemented yet.";
+    334 rseq(Addr, Size, Hex, Hex), Absent, "Not implemented yet.";
+    335 uretprobe(), Absent, "Not offered: there is no machine to administer inside a sandbox.";
+    424 pidfd_send_signal(Fd, Sig, Addr, Hex), Absent, "Not implemented yet.";
+    425 io_uring_setup(Uint, Addr), Absent, "Not implemented yet.";
+    426 io_uring_enter(Fd, Uint, Uint, Hex, SigSet, Size), Absent, "Not implemented yet.";
+    427 io_uring_register(Fd, Uint, Addr, Uint), Absent, "Not implemented yet.";
+    428 open_tree(DirFd, Path, Hex), Absent, "Not implemented yet.";
+    429 move_mount(DirFd, Path, DirFd, Path, Hex), Absent, "Not implemented yet.";
+    430 fsopen(Path, Hex), Absent, "Not implemented yet.";
+    431 fsconfig(Fd, Uint, Path, Addr, Int), Absent, "Not implemented yet.";
+    432 fsmount(Fd, Hex, Hex), Absent, "Not implemented yet.";
+    433 fspick(DirFd, Path, Hex), Absent, "Not implemented yet.";
+    434 pidfd_open(Int, Hex), Absent, "Not implemented yet.";
+    435 clone3(Addr, Size) => R process::clone3, Partial, "As clone; set_tid and cgroup are EINVAL.";
+    436 close_range(Uint, Uint, Hex), Absent, "Not implemented yet.";
+    437 openat2(DirFd, Path, Addr, Size), Absent, "Not implemented yet.";
+    438 pidfd_getfd(Fd, Fd, Hex), Absent, "Not implemented yet.";
+    439 faccessat2(DirFd, Path, Int, Hex), Absent, "Not implemented yet.";
+    440 process_madvise(Fd, Addr, Size, Int, Hex), Absent, "Not implemented yet.";
+    441 epoll_pwait2(Fd, Addr, Int, Timespec, SigSet, Size), Absent, "Not implemented yet.";
+    442 mount_setattr(DirFd, Path, Hex, Addr, Size), Absent, "Not implemented yet.";
+    443 quotactl_fd(Fd, Hex, Int, Addr), Absent, "Not implemented yet.";
+    444 landlock_create_ruleset(Addr, Size, Hex), Absent, "Not implemented yet.";
+    445 landlock_add_rule(Fd, Int, Addr, Hex), Absent, "Not implemented yet.";
+    446 landlock_restrict_self(Fd, Hex), Absent, "Not implemented yet.";
+    447 memfd_secret(Hex), Absent, "Not implemented yet.";
+    448 process_mrelease(Fd, Hex), Absent, "Not implemented yet.";
+    449 futex_waitv(Addr, Uint, Hex, Timespec, Int), Absent, "Not implemented yet.";
+    450 set_mempolicy_home_node(Addr, Size, Int, Hex), Absent, "Not implemented yet.";
+    451 cachestat(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    452 fchmodat2(DirFd, Path, Mode, Hex), Absent, "Not implemented yet.";
+    453 map_shadow_stack(Addr, Size, Hex), Absent, "Not implemented yet.";
+    454 futex_wake(Addr, Hex, Int, Hex), Absent, "Not implemented yet.";
+    455 futex_wait(Addr, Hex, Hex, Hex, Timespec, Int), Absent, "Not implemented yet.";
+    456 futex_requeue(Addr, Hex, Int, Int), Absent, "Not implemented yet.";
+    457 statmount(Addr, Addr, Size, Hex), Absent, "Not implemented yet.";
+    458 listmount(Addr, Addr, Size, Hex), Absent, "Not implemented yet.";
+    459 lsm_get_self_attr(Uint, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    460 lsm_set_self_attr(Uint, Addr, Size, Hex), Absent, "Not implemented yet.";
+    461 lsm_list_modules(Addr, Addr, Hex), Absent, "Not implemented yet.";
+    462 mseal(Addr, Size, Hex), Absent, "Not implemented yet.";
+    463 setxattrat(), Absent, "Not implemented yet.";
+    464 getxattrat(), Absent, "Not implemented yet.";
+    465 listxattrat(), Absent, "Not implemented yet.";
+    466 removexattrat(), Absent, "Not implemented yet.";
+    467 open_tree_attr(), Absent, "Not implemented yet.";
+    468 file_getattr(), Absent, "Not implemented yet.";
+    469 file_setattr(), Absent, "Not implemented yet.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_linux_number_is_listed() {
+        for (nr, entry) in TABLE.iter().enumerate() {
+            let gap = (336..424).contains(&nr);
+            assert_eq!(entry.level == Level::Gap, gap, "number {nr}");
+            assert!(gap || entry.note.ends_with('.'), "{} has no sentence", entry.name);
+        }
+        assert_eq!((TABLE[0].name, TABLE[39].name, TABLE[462].name), ("read", "getpid", "mseal"));
+    }
+
+    #[test]
+    fn absent_calls_give_enosys() {
+        let mut regs = UserRegs { orig_rax: 175, ..UserRegs::default() };
+        crate::syscall::dispatch(&mut regs);
+        assert_eq!(regs.rax as i64, -38);
+        let mut x32 = UserRegs { orig_rax: 0x4000_0000 + 39, ..UserRegs::default() };
+        crate::syscall::dispatch(&mut x32);
+        assert_eq!(x32.rax as i64, -38);
+    }
+}

@@ -1,0 +1,301 @@
+//! Running programs.
+//!
+//! The new address space is complete before the old one is given up, so a bad file costs the caller an errno.
+//! Then the group shrinks to the calling thread, and what a program must not inherit is reset.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::Ordering;
+
+use super::{
+    AltStack, Task,
+    cred::Cred,
+    current,
+    process::GroupEnd,
+    rlimit::{Resource, Rlimits},
+    tree,
+};
+use crate::{
+    arch::UserRegs,
+    errno::{Errno, Result},
+    fs::{
+        File, FsContext, Path,
+        perm::{self, Who},
+        walk::Lookup,
+    },
+    mm::{
+        Mappable,
+        exec::{Binary, Image, Program, load},
+    },
+    signal::send,
+    uio::Sink,
+};
+
+/// `#!` lines that may name a script each.
+const MAX_SCRIPTS: u32 = 5;
+/// Bytes of a file that are looked at for `#!`.
+const SCRIPT_HEAD: usize = 256;
+
+/// The file-system rights of credentials.
+#[must_use]
+pub fn who(cred: &Cred) -> Who<'_> {
+    Who { uid: cred.fsuid, gid: cred.fsgid, groups: &cred.groups, caps: cred.effective.bits() }
+}
+
+/// A program's file for the loader.
+struct ProgramFile(Arc<File>);
+
+impl Binary for ProgramFile {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize> {
+        let mut done = 0;
+        while done < bytes.len() {
+            let mut sink = Sink::Kernel(&mut bytes[done..]);
+            let step = self.0.ops().read_at(&self.0, &mut sink, offset + done as u64)?;
+            if step == 0 {
+                break;
+            }
+            done += step;
+        }
+        Ok(done)
+    }
+
+    fn object(&self) -> Result<Arc<dyn Mappable>> {
+        self.0.mappable()
+    }
+}
+
+/// What to run and in whose name.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Root and working directory.
+    pub fs: &'a FsContext,
+    /// The caller's credentials.
+    pub cred: &'a Cred,
+    /// Limits of the process.
+    pub limits: &'a Rlimits,
+    /// Set-id bits do not count.
+    pub no_new_privs: bool,
+    /// The program's path as the caller named it.
+    pub path: Vec<u8>,
+    /// Arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment.
+    pub envp: Vec<Vec<u8>>,
+}
+
+/// A program that only has to be entered.
+#[derive(Debug)]
+pub struct Prepared {
+    image: Image,
+    file: Arc<File>,
+    cred: Cred,
+    gained: bool,
+    comm: Vec<u8>,
+}
+
+/// Opens a program by path.
+///
+/// # Errors
+/// As execve(2).
+pub fn open(fs: &FsContext, cred: &Cred, path: &[u8]) -> Result<Arc<File>> {
+    let who = who(cred);
+    let found = fs.walk(who).resolve(path, Lookup::FOLLOW)?;
+    open_found(found, cred)
+}
+
+/// Opens a program that a walk found.
+///
+/// # Errors
+/// `EACCES` for what is not a regular file or may not be executed.
+pub fn open_found(found: Path, cred: &Cred) -> Result<Arc<File>> {
+    let inode = found.inode()?.clone();
+    let attr = inode.attr()?;
+    if attr.mode & linux_raw_sys::general::S_IFMT != linux_raw_sys::general::S_IFREG || found.mount.is_noexec() {
+        return Err(Errno::EACCES);
+    }
+    perm::check(&attr, &who(cred), perm::EXEC)?;
+    File::open(found, linux_raw_sys::general::O_RDONLY)
+}
+
+/// Loads the program, or the interpreter that its `#!` line names.
+///
+/// # Errors
+/// As execve(2).
+pub fn prepare(request: Request<'_>, file: Arc<File>) -> Result<Prepared> {
+    let comm = request.path.rsplit(|&byte| byte == b'/').next().unwrap_or(b"").to_vec();
+    let Request { fs, cred, limits, no_new_privs, path, mut argv, envp } = request;
+    let (mut file, mut name) = (file, path.clone());
+    let mut scripts = 0;
+    while let Some(line) = script_line(&file)? {
+        scripts += 1;
+        if scripts > MAX_SCRIPTS {
+            return Err(Errno::ELOOP);
+        }
+        let (interpreter, argument) = parse_script(&line)?;
+        let mut front = alloc::vec![interpreter.to_vec()];
+        front.extend(argument.map(<[u8]>::to_vec));
+        front.push(name);
+        argv.splice(..argv.len().min(1), front);
+        name = interpreter.to_vec();
+        file = open(fs, cred, &name)?;
+    }
+    let (new_cred, gained) = credentials(&file, cred, no_new_privs)?;
+    let mut random = [0; 48];
+    crate::random::fill(&mut random);
+    let stack_limit = limits.0[Resource::Stack as usize].soft;
+    let program = Program {
+        argv: &argv,
+        envp: &envp,
+        path: &path,
+        ids: [new_cred.uid, new_cred.euid, new_cred.gid, new_cred.egid],
+        secure: gained,
+        random,
+        randomise: true,
+        stack_limit,
+    };
+    let image = load(&ProgramFile(file.clone()), &program, |path| open(fs, cred, path).map(ProgramFile))?;
+    image.mm.limits.space.store(limits.0[Resource::AddressSpace as usize].soft, Ordering::Relaxed);
+    image.mm.limits.data.store(limits.0[Resource::Data as usize].soft, Ordering::Relaxed);
+    Ok(Prepared { image, file, cred: new_cred, gained, comm })
+}
+
+/// The credentials that the program runs with, and whether they are more than the caller's.
+fn credentials(file: &Arc<File>, cred: &Cred, no_new_privs: bool) -> Result<(Cred, bool)> {
+    let attr = file.attr()?;
+    let honoured = !no_new_privs && !file.path().mount.is_nosuid();
+    let setuid = (honoured && attr.mode & 0o4000 != 0).then_some(attr.uid);
+    let setgid = (honoured && attr.mode & 0o2010 == 0o2010).then_some(attr.gid);
+    let new = cred.after_exec(setuid, setgid);
+    let gained = new.euid != new.uid || new.egid != new.gid;
+    Ok((new, gained))
+}
+
+/// The first line of a script, without `#!`.
+fn script_line(file: &Arc<File>) -> Result<Option<Vec<u8>>> {
+    let mut head = [0; SCRIPT_HEAD];
+    let count = ProgramFile(file.clone()).read_at(0, &mut head)?;
+    let head = &head[..count];
+    let Some(rest) = head.strip_prefix(b"#!") else { return Ok(None) };
+    match rest.iter().position(|&byte| byte == b'\n' || byte == 0) {
+        Some(end) => Ok(Some(rest[..end].to_vec())),
+        // A line that is cut counts only if the interpreter's name is whole.
+        None if count < SCRIPT_HEAD => Ok(Some(rest.to_vec())),
+        None => match rest.trim_ascii_start().iter().any(|&byte| byte == b' ' || byte == b'\t') {
+            true => Ok(Some(rest.to_vec())),
+            false => Err(Errno::ENOEXEC),
+        },
+    }
+}
+
+/// Interpreter and its one argument.
+fn parse_script(line: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
+    let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    let start = line.iter().position(|byte| !blank(byte)).ok_or(Errno::ENOEXEC)?;
+    let line = &line[start..];
+    let last = line.iter().rposition(|byte| !blank(byte)).ok_or(Errno::ENOEXEC)?;
+    let line = &line[..=last];
+    match line.iter().position(blank) {
+        None => Ok((line, None)),
+        Some(end) => {
+            let rest = &line[end..];
+            let from = rest.iter().position(|byte| !blank(byte)).unwrap_or(0);
+            Ok((&line[..end], Some(&rest[from..])))
+        }
+    }
+}
+
+/// Runs the program in place of the current one: the point of no return.
+///
+/// # Errors
+/// `EAGAIN` when the group ends meanwhile.
+pub fn enter(prepared: Prepared, regs: &mut UserRegs) -> Result<()> {
+    let me = current();
+    become_single(&me)?;
+    let Prepared { image, file, cred, gained, comm } = prepared;
+    super::exit::release_memory(&me);
+    image.mm.activate();
+    *me.mm.lock() = Some(image.mm.clone());
+    own_what_is_shared(&me);
+    reset(&me, gained);
+    me.set_comm(&comm);
+    me.set_cred(cred);
+    let old = me.process.inner.lock().exe.replace(file);
+    drop(old);
+    me.ctx.reset();
+    *regs = UserRegs::entry(image.entry, image.stack);
+    Ok(())
+}
+
+/// A new task's part of [`enter`].
+pub(super) fn adopt(prepared: Prepared, build: impl FnOnce(&Image, Arc<Cred>) -> Result<Arc<Task>>) -> Result<Arc<Task>> {
+    let task = build(&prepared.image, Arc::new(prepared.cred))?;
+    task.set_comm(&prepared.comm);
+    task.process.inner.lock().exe = Some(prepared.file);
+    Ok(task)
+}
+
+/// Files and handlers that other processes share become the caller's own.
+fn own_what_is_shared(me: &Task) {
+    let files = me.files();
+    if Arc::strong_count(&files) > 2 {
+        drop(me.set_files(Some(files.fork())));
+    }
+    me.files().close_on_exec();
+    let handlers = me.process.handlers();
+    if Arc::strong_count(&handlers) > 2 {
+        me.process.set_handlers(Arc::new(handlers.fork()));
+    }
+    me.process.with_handlers(|handlers| handlers.reset(true));
+}
+
+/// State that does not survive.
+fn reset(me: &Task, gained: bool) {
+    *me.signals.alt_stack.lock() = AltStack::default();
+    *me.signals.restart.lock() = None;
+    me.robust_list.store(0, Ordering::Relaxed);
+    if gained {
+        me.death_signal.store(0, Ordering::Relaxed);
+    }
+    me.process.dumpable.store(u32::from(!gained), Ordering::Relaxed);
+    me.process.did_exec.store(true, Ordering::Relaxed);
+}
+
+/// Ends all other threads; the caller takes the leader's place.
+fn become_single(me: &Task) -> Result<()> {
+    let process = me.process.clone();
+    let tid = me.tid();
+    {
+        let mut inner = process.inner.lock();
+        if inner.end.is_some() {
+            return Err(Errno::EAGAIN);
+        }
+        if inner.threads.len() > 1 {
+            inner.end = Some(GroupEnd::Exec(tid));
+            inner.threads.iter().filter(|task| task.tid() != tid).for_each(|task| send::wake(task, true));
+        }
+    }
+    process.threads_wait.wait_uninterruptible(|| (process.inner.lock().threads.len() == 1).then_some(()));
+    if tid != process.pid {
+        let mut tree = tree::lock();
+        if let Some(task) = tree.remove_task(tid) {
+            me.tid.store(process.pid, Ordering::Relaxed);
+            tree.add_task(task);
+        }
+    }
+    process.inner.lock().end = None;
+    process.exit_signal.store(crate::signal::SIGCHLD, Ordering::Relaxed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn script_lines_split_into_interpreter_and_one_argument() {
+        let parse = |line: &'static str| parse_script(line.as_bytes());
+        assert_eq!(parse("/bin/sh"), Ok((&b"/bin/sh"[..], None)));
+        assert_eq!(parse("  /bin/sh -e  x \t"), Ok((&b"/bin/sh"[..], Some(&b"-e  x"[..]))));
+        assert_eq!(parse("/usr/bin/env python3"), Ok((&b"/usr/bin/env"[..], Some(&b"python3"[..]))));
+        assert_eq!(parse("   "), Err(Errno::ENOEXEC));
+    }
+}

@@ -1,0 +1,181 @@
+//! Processes: what the threads of a group share.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use super::{
+    Task,
+    rlimit::{Resource, Rlimit, Rlimits},
+    times::Usage,
+    wait::WaitQueue,
+};
+use crate::{
+    signal::{Handlers, Queue},
+    sync::SpinLock,
+    time::timer::TimerId,
+};
+
+/// Job control: what `SIGSTOP` and its like, and `SIGCONT`, did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JobControl {
+    /// Threads shall stop, with this signal; 0 = not.
+    pub stop: u32,
+    /// Threads that are still to stop.
+    pub to_stop: u32,
+    /// All have stopped.
+    pub stopped: bool,
+    /// A stop that no `wait` has reported yet.
+    pub report_stop: bool,
+    /// A continuation that no `wait` has reported yet.
+    pub report_continue: bool,
+}
+
+/// The end of the whole group, once begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupEnd {
+    /// All threads end with this wait status.
+    Exit(i32),
+    /// All but the thread with this id end: it calls exec.
+    Exec(u32),
+}
+
+/// What `Process::inner` guards.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// Living threads.
+    pub threads: Vec<Arc<Task>>,
+    /// Signals for whichever thread takes them.
+    pub pending: Queue,
+    /// Job control.
+    pub job: JobControl,
+    /// The group ends.
+    pub end: Option<GroupEnd>,
+    /// Wait status that the first thread ended with.
+    pub leader_status: i32,
+    /// What threads that are gone used.
+    pub dead: Usage,
+    /// What children that were waited for used.
+    pub children: Usage,
+    /// The real-time interval timer: its timer, when it expires, its interval.
+    pub itimer: Option<(TimerId, u64, u64)>,
+    /// Path of the program, for `/proc/PID/exe`.
+    pub exe: Option<Arc<crate::fs::File>>,
+}
+
+/// A thread group.
+#[derive(Debug)]
+pub struct Process {
+    /// Process id: the thread id of the first thread.
+    pub pid: u32,
+    /// Threads, queue, job control.
+    pub inner: SpinLock<Inner>,
+    handlers: SpinLock<Arc<Handlers>>,
+    rlimits: SpinLock<Rlimits>,
+    /// `wait4` callers.
+    pub child_wait: WaitQueue,
+    /// Waits of an exec for the end of the other threads.
+    pub threads_wait: WaitQueue,
+    /// Signal to the parent at the end; `SIGCHLD` for fork.
+    pub exit_signal: AtomicU32,
+    /// Cannot be ended by signals that it has no handler for (the first process).
+    pub unkillable: AtomicBool,
+    /// `PR_SET_CHILD_SUBREAPER`.
+    pub subreaper: AtomicBool,
+    /// `PR_SET_DUMPABLE`.
+    pub dumpable: AtomicU32,
+    /// It has called exec since fork.
+    pub did_exec: AtomicBool,
+    /// Page faults served: without and with I/O.
+    pub faults: [AtomicU64; 2],
+    /// When it started, CLOCK_MONOTONIC ns.
+    pub start_ns: u64,
+}
+
+impl Process {
+    /// A process without threads.
+    #[must_use]
+    pub fn new(pid: u32, handlers: Arc<Handlers>, rlimits: Rlimits) -> Self {
+        Self {
+            pid,
+            inner: SpinLock::default(),
+            handlers: SpinLock::new(handlers),
+            rlimits: SpinLock::new(rlimits),
+            child_wait: WaitQueue::new(),
+            threads_wait: WaitQueue::new(),
+            exit_signal: AtomicU32::new(crate::signal::SIGCHLD),
+            unkillable: AtomicBool::new(false),
+            subreaper: AtomicBool::new(false),
+            dumpable: AtomicU32::new(1),
+            did_exec: AtomicBool::new(false),
+            faults: [AtomicU64::new(0), AtomicU64::new(0)],
+            start_ns: crate::arch::clock::monotonic_ns(),
+        }
+    }
+
+    /// The signal actions.
+    #[must_use]
+    pub fn handlers(&self) -> Arc<Handlers> {
+        self.handlers.lock().clone()
+    }
+
+    /// Calls `f` with the signal actions.
+    pub fn with_handlers<T>(&self, f: impl FnOnce(&Handlers) -> T) -> T {
+        f(&self.handlers.lock())
+    }
+
+    /// Replaces the signal actions by ones that nobody shares, as exec does.
+    pub fn set_handlers(&self, handlers: Arc<Handlers>) {
+        let old = core::mem::replace(&mut *self.handlers.lock(), handlers);
+        drop(old);
+    }
+
+    /// A resource limit.
+    #[must_use]
+    pub fn rlimit(&self, resource: Resource) -> Rlimit {
+        self.rlimits.lock().0[resource as usize]
+    }
+
+    /// All limits.
+    #[must_use]
+    pub fn rlimits(&self) -> Rlimits {
+        *self.rlimits.lock()
+    }
+
+    /// Changes limits under their lock.
+    pub fn with_rlimits<T>(&self, f: impl FnOnce(&mut Rlimits) -> T) -> T {
+        f(&mut self.rlimits.lock())
+    }
+
+    /// A living thread: the leader if it lives.
+    #[must_use]
+    pub fn any_thread(&self) -> Option<Arc<Task>> {
+        let inner = self.inner.lock();
+        inner.threads.iter().find(|task| task.is_leader()).or_else(|| inner.threads.first()).cloned()
+    }
+
+    /// All living threads.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Arc<Task>> {
+        self.inner.lock().threads.clone()
+    }
+
+    /// Parent's process id; 0 for the first process.
+    #[must_use]
+    pub fn ppid(&self) -> u32 {
+        super::tree::lock().parent_of(self.pid)
+    }
+
+    /// The letter that `/proc/PID/stat` shows.
+    #[must_use]
+    pub fn state(&self) -> u8 {
+        match self.any_thread() {
+            Some(task) => task.sched.letter(),
+            None => b'Z',
+        }
+    }
+
+    /// Counts a page fault.
+    pub fn count_fault(&self, with_io: bool) {
+        self.faults[usize::from(with_io)].fetch_add(1, Ordering::Relaxed);
+    }
+}
