@@ -119,7 +119,8 @@ pub fn wait(addr: u64, value: u32, bits: u32, private: bool, deadline: Option<u6
     }
     let key = Key::of(addr, private)?;
     let me = current().arc();
-    let waiter = Arc::new(Waiter { task: me.clone(), key: SpinLock::new(key), bits, woken: AtomicBool::new(false) });
+    let waiter =
+        Arc::new(Waiter { task: me.clone(), key: SpinLock::new(key), bits, woken: AtomicBool::new(false) });
     bucket(&key).lock().push_back(waiter.clone());
     let now = match uaccess::load_u32(addr) {
         Ok(now) => now,

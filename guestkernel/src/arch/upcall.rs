@@ -42,19 +42,20 @@ pub(super) fn user_fault(regs: &mut UserRegs, addr: u64, error: u64) {
 /// A fault in ring 3 that becomes a signal (number, code, address). `facts` are for the signal frame: trap
 /// number, error code, address.
 pub(super) fn force_fault(regs: &mut UserRegs, signal: (i32, i32, u64), facts: (u64, u64, u64)) {
-    log::error!("signal {signal:x?} by {facts:x?}, rip {:#x}", regs.rip);
-    super::exit_sandbox(signal.0)
+    log::debug!("signal {signal:x?} by {facts:x?}, rip {:#x}", regs.rip);
+    crate::signal::send::note_fault(facts.0, facts.1, facts.2);
+    let (signo, code, addr) = signal;
+    crate::signal::force_fault(signo as u32, code, addr);
 }
 
 /// A system call.
 pub(super) fn syscall(regs: &mut UserRegs) {
-    regs.rax = -38i64 as u64;
+    crate::syscall::dispatch(regs);
 }
 
 /// The current task's work word is not zero on the way to ring 3.
 pub(super) fn exit_work(regs: &mut UserRegs) {
-    let _ = regs;
-    super::current().ctx.work.store(0, core::sync::atomic::Ordering::Relaxed);
+    crate::task::exit_to_user_work(regs);
 }
 
 /// The timer interrupt.
@@ -63,11 +64,15 @@ pub(super) fn timer() {
 }
 
 /// The host's event interrupt.
-pub(super) fn host_event() {}
+pub(super) fn host_event() {
+    crate::task::on_host_event();
+}
 
 /// The first CPU is ready.
 #[cfg(target_os = "none")]
 pub(super) fn main() -> ! {
-    log::info!("ringfence sentry {}", env!("CARGO_PKG_VERSION"));
-    super::exit_sandbox(0)
+    log::debug!("ringfence sentry {}", env!("CARGO_PKG_VERSION"));
+    crate::task::sched::adopt(crate::task::Task::idle());
+    crate::task::init();
+    crate::task::sched::exit_current()
 }

@@ -22,7 +22,7 @@ mod tests;
 mod vma;
 
 pub use fault::{Access, Fault};
-pub use map::{MapFlags, MapRequest};
+pub use map::{Advice, MapFlags, MapRequest};
 pub use space::{AddressSpace, Limits, Marks, VmaInfo};
 pub use vma::{Backing, Mappable, ObjectName, PageSource, Prot, VmaFlags};
 

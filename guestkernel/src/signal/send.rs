@@ -55,9 +55,15 @@ pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
 /// # Errors
 /// `ESRCH` when there is none; else the last process's error.
 pub fn send_to_group(pgid: u32, info: SigInfo) -> Result<()> {
-    let members: alloc::vec::Vec<_> =
-        tree::lock().group(pgid).filter(|node| node.zombie.is_none()).map(|node| node.process.clone()).collect();
-    members.iter().map(|process| send_to_process(process, info)).fold(Err(Errno::ESRCH), |all, one| all.or(one))
+    let members: alloc::vec::Vec<_> = tree::lock()
+        .group(pgid)
+        .filter(|node| node.zombie.is_none())
+        .map(|node| node.process.clone())
+        .collect();
+    members
+        .iter()
+        .map(|process| send_to_process(process, info))
+        .fold(Err(Errno::ESRCH), |all, one| all.or(one))
 }
 
 fn send(target: Target<'_>, info: SigInfo, outside: bool) -> Result<()> {
@@ -126,8 +132,7 @@ fn is_ignored(signo: u32, action: Action, unkillable: bool, outside: bool) -> bo
     if unkillable && action.handler == SIG_DFL && !(outside && SigSet::UNBLOCKABLE.has(signo)) {
         return true;
     }
-    action.handler == SIG_IGN
-        || action.handler == SIG_DFL && default_action(signo) == Default::Ignore
+    action.handler == SIG_IGN || action.handler == SIG_DFL && default_action(signo) == Default::Ignore
 }
 
 /// Makes a thread look at its signals.

@@ -54,7 +54,9 @@ pub fn futex(args: &Args) -> Result<u64> {
             let (wake, limit) = (count(2)?, count(3)?);
             futex::requeue(addr, args.addr(4), wake, limit, Some(args.uint(5)), private).map(|(all, _)| all)
         }
-        FUTEX_WAKE_OP => futex::wake_op(addr, args.addr(4), value.max(1), args.uint(3), args.uint(5), private),
+        FUTEX_WAKE_OP => {
+            futex::wake_op(addr, args.addr(4), value.max(1), args.uint(3), args.uint(5), private)
+        }
         _ => Err(Errno::ENOSYS),
     }
 }

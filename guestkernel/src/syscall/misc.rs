@@ -6,7 +6,7 @@ use linux_raw_sys::prctl as pr;
 
 use super::Args;
 use crate::{
-    arch::{self, clock, uaccess},
+    arch::{clock, uaccess},
     errno::{Errno, Result},
     mem::frame,
     random, signal,
@@ -33,7 +33,8 @@ const PERSONALITY_QUERY: u32 = u32::MAX;
 pub fn uname(args: &Args) -> Result<u64> {
     let (host, domain) = (uts::hostname(), uts::domainname());
     let mut out = [0; 6 * FIELD];
-    let fields: [&[u8]; 6] = [b"Linux", &host, uts::RELEASE.as_bytes(), uts::VERSION.as_bytes(), b"x86_64", &domain];
+    let fields: [&[u8]; 6] =
+        [b"Linux", &host, uts::RELEASE.as_bytes(), uts::VERSION.as_bytes(), b"x86_64", &domain];
     for (place, field) in out.chunks_exact_mut(FIELD).zip(fields) {
         place.iter_mut().zip(field).for_each(|(to, from)| *to = *from);
     }
@@ -208,7 +209,8 @@ fn capability_prctl(me: &Task, args: &Args) -> Result<u64> {
         pr::PR_SET_KEEPCAPS if value > 1 => Err(Errno::EINVAL),
         pr::PR_SET_KEEPCAPS if cred.securebits & (SECBIT_KEEP_CAPS << 1) != 0 => Err(Errno::EPERM),
         pr::PR_SET_KEEPCAPS => change(&mut |new| {
-            new.securebits = new.securebits & !SECBIT_KEEP_CAPS | if value == 1 { SECBIT_KEEP_CAPS } else { 0 };
+            new.securebits =
+                new.securebits & !SECBIT_KEEP_CAPS | if value == 1 { SECBIT_KEEP_CAPS } else { 0 };
         }),
         pr::PR_GET_SECUREBITS => Ok(u64::from(cred.securebits)),
         pr::PR_SET_SECUREBITS => {

@@ -447,7 +447,8 @@ pub fn prlimit64(args: &Args) -> Result<u64> {
 fn may_limit(me: &task::Task, target: &task::Task) -> bool {
     let (own, other) = (me.cred(), target.cred());
     own.capable(Caps::SYS_RESOURCE)
-        || [other.uid, other.euid, other.suid] == [own.uid; 3] && [other.gid, other.egid, other.sgid] == [own.gid; 3]
+        || [other.uid, other.euid, other.suid] == [own.uid; 3]
+            && [other.gid, other.egid, other.sgid] == [own.gid; 3]
 }
 
 fn change_limit(process: &task::Process, number: usize, new: Option<Rlimit>) -> Result<Rlimit> {

@@ -32,8 +32,7 @@ fn named(tid: i32) -> Result<Arc<Task>> {
 /// Whether the caller may change how `target` is scheduled.
 fn may_change(target: &Task) -> bool {
     let own = current().cred();
-    own.capable(Caps::SYS_NICE)
-        || target.with_cred(|other| own.euid == other.euid || own.euid == other.uid)
+    own.capable(Caps::SYS_NICE) || target.with_cred(|other| own.euid == other.euid || own.euid == other.uid)
 }
 
 /// `sched_yield(2)`.

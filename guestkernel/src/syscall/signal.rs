@@ -53,8 +53,8 @@ pub fn rt_sigaction(args: &Args) -> Result<u64> {
             new.flags &= SA_KNOWN;
             new.mask &= !SigSet::UNBLOCKABLE.0;
             let old = me.process.with_handlers(|handlers| handlers.set(signo, new));
-            let ignored = new.handler == SIG_IGN
-                || new.handler == SIG_DFL && default_action(signo) == Default::Ignore;
+            let ignored =
+                new.handler == SIG_IGN || new.handler == SIG_DFL && default_action(signo) == Default::Ignore;
             if ignored {
                 forget(&me.process, signo);
             }
@@ -186,9 +186,8 @@ fn may_signal(own: &Cred, target: &Task, signo: u32) -> bool {
     if alloc::sync::Arc::ptr_eq(&current().process, &target.process) || own.capable(Caps::KILL) {
         return true;
     }
-    let same_user = target.with_cred(|other| {
-        [own.euid, own.uid].iter().any(|id| *id == other.uid || *id == other.suid)
-    });
+    let same_user =
+        target.with_cred(|other| [own.euid, own.uid].iter().any(|id| *id == other.uid || *id == other.suid));
     same_user || signo == SIGCONT && same_session(target)
 }
 

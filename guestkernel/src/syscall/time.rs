@@ -60,7 +60,10 @@ const fn timeval(ns: u64) -> [u64; 2] {
 fn read(clock: i32) -> Result<u64> {
     Ok(match clock {
         CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_REALTIME_ALARM | CLOCK_TAI => clock::realtime_ns(),
-        CLOCK_MONOTONIC | CLOCK_MONOTONIC_RAW | CLOCK_MONOTONIC_COARSE | CLOCK_BOOTTIME
+        CLOCK_MONOTONIC
+        | CLOCK_MONOTONIC_RAW
+        | CLOCK_MONOTONIC_COARSE
+        | CLOCK_BOOTTIME
         | CLOCK_BOOTTIME_ALARM => clock::monotonic_ns(),
         CLOCK_PROCESS_CPUTIME => {
             let usage = current().process.usage();

@@ -4,13 +4,14 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{
-    AltStack, Parts, Process, Task, current,
+    AltStack, Parts, Process, Task,
     cred::Caps,
+    current,
     rlimit::{INFINITY, Resource},
     sched, tree, work,
 };
 use crate::{
-    arch::{self, UserRegs, uaccess},
+    arch::{UserRegs, uaccess},
     errno::{Errno, Result},
     mem::kstack::KernelStack,
     signal::{Handlers, SIGCHLD},
@@ -20,34 +21,60 @@ use crate::{
 bitflags::bitflags! {
     /// `CLONE_*`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    #[allow(missing_docs, reason = "clone(2) names them")]
     pub struct Flags: u64 {
+        /// Share memory.
         const VM = 0x100;
+        /// Share root, working directory and mask.
         const FS = 0x200;
+        /// Share descriptors.
         const FILES = 0x400;
+        /// Share signal actions.
         const SIGHAND = 0x800;
+        /// Make a descriptor of the child.
         const PIDFD = 0x1000;
+        /// Trace the child too.
         const PTRACE = 0x2000;
+        /// Wait until the child lets go of the memory.
         const VFORK = 0x4000;
+        /// Be a sibling.
         const PARENT = 0x8000;
+        /// Be a thread of the group.
         const THREAD = 0x1_0000;
+        /// New mount namespace.
         const NEWNS = 0x2_0000;
+        /// Share semaphore undo values.
         const SYSVSEM = 0x4_0000;
+        /// Set the base of FS.
         const SETTLS = 0x8_0000;
+        /// Store the id in the parent's memory.
         const PARENT_SETTID = 0x10_0000;
+        /// Clear the id and wake at the end.
         const CHILD_CLEARTID = 0x20_0000;
+        /// Nothing any more.
         const DETACHED = 0x40_0000;
+        /// Never traced.
         const UNTRACED = 0x80_0000;
+        /// Store the id in the child's memory.
         const CHILD_SETTID = 0x100_0000;
+        /// New cgroup namespace.
         const NEWCGROUP = 0x200_0000;
+        /// New UTS namespace.
         const NEWUTS = 0x400_0000;
+        /// New IPC namespace.
         const NEWIPC = 0x800_0000;
+        /// New user namespace.
         const NEWUSER = 0x1000_0000;
+        /// New PID namespace.
         const NEWPID = 0x2000_0000;
+        /// New network namespace.
         const NEWNET = 0x4000_0000;
+        /// Share the I/O context.
         const IO = 0x8000_0000;
+        /// Default signal actions.
         const CLEAR_SIGHAND = 0x1_0000_0000;
+        /// Start in another cgroup.
         const INTO_CGROUP = 0x2_0000_0000;
+        /// New time namespace.
         const NEWTIME = 0x80;
         /// All that make namespaces.
         const NAMESPACES = Self::NEWNS.bits() | Self::NEWCGROUP.bits() | Self::NEWUTS.bits()
@@ -131,7 +158,8 @@ impl VforkDone {
     /// Waits for that; a kill ends the wait too.
     fn wait(&self) {
         let me = current().arc();
-        self.queue.wait_uninterruptible(|| (self.done.load(Ordering::SeqCst) || is_killed(&me)).then_some(()));
+        self.queue
+            .wait_uninterruptible(|| (self.done.load(Ordering::SeqCst) || is_killed(&me)).then_some(()));
     }
 }
 
@@ -196,10 +224,7 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     }
     let ctx = me.ctx.fork(stack.top(), &child_regs)?;
     if flags.contains(Flags::SETTLS) {
-        if args.tls >= arch::USER_END {
-            return Err(Errno::EPERM);
-        }
-        ctx.set_fs_base(args.tls);
+        ctx.set_fs_base(args.tls)?;
     }
     let mm = me.mm()?;
     let (files, fs) = (me.files(), me.fs()?);

@@ -109,7 +109,9 @@ pub fn open(fs: &FsContext, cred: &Cred, path: &[u8]) -> Result<Arc<File>> {
 pub fn open_found(found: Path, cred: &Cred) -> Result<Arc<File>> {
     let inode = found.inode()?.clone();
     let attr = inode.attr()?;
-    if attr.mode & linux_raw_sys::general::S_IFMT != linux_raw_sys::general::S_IFREG || found.mount.is_noexec() {
+    if attr.mode & linux_raw_sys::general::S_IFMT != linux_raw_sys::general::S_IFREG
+        || found.mount.is_noexec()
+    {
         return Err(Errno::EACCES);
     }
     perm::check(&attr, &who(cred), perm::EXEC)?;
@@ -226,7 +228,10 @@ pub fn enter(prepared: Prepared, regs: &mut UserRegs) -> Result<()> {
 }
 
 /// A new task's part of [`enter`].
-pub(super) fn adopt(prepared: Prepared, build: impl FnOnce(&Image, Arc<Cred>) -> Result<Arc<Task>>) -> Result<Arc<Task>> {
+pub(super) fn adopt(
+    prepared: Prepared,
+    build: impl FnOnce(&Image, Arc<Cred>) -> Result<Arc<Task>>,
+) -> Result<Arc<Task>> {
     let task = build(&prepared.image, Arc::new(prepared.cred))?;
     task.set_comm(&prepared.comm);
     task.process.inner.lock().exe = Some(prepared.file);

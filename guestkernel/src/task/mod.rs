@@ -161,7 +161,8 @@ impl Task {
     #[must_use]
     pub fn idle() -> Arc<Self> {
         static KERNEL: Once<Arc<Process>> = Once::new();
-        let process = KERNEL.call_once(|| Arc::new(Process::new(0, Arc::default(), Default::default()))).clone();
+        let process =
+            KERNEL.call_once(|| Arc::new(Process::new(0, Arc::default(), Default::default()))).clone();
         Arc::new(Self::build(0, process, ThreadContext::boot(), None, Arc::default(), Parts::default()))
     }
 

@@ -1,7 +1,9 @@
 //! Resource limits.
 
 /// A soft and a hard limit; `u64::MAX` = unlimited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable,
+)]
 #[repr(C)]
 pub struct Rlimit {
     /// Soft limit.

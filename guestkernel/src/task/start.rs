@@ -100,9 +100,11 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
         .map_err(failure(alloc::format!("chdir to {}", String::from_utf8_lossy(cwd))))?;
     context.set_cwd(cwd);
     context.set_umask(wanted.umask);
-    let name = wanted.args.first().ok_or(Failure { errno: Errno::EINVAL, what: "no program is named".into() })?;
+    let name =
+        wanted.args.first().ok_or(Failure { errno: Errno::EINVAL, what: "no program is named".into() })?;
     let shown = String::from_utf8_lossy(name);
-    let (path, file) = find_program(&context, &cred, wanted, name).map_err(failure(alloc::format!("exec {shown}")))?;
+    let (path, file) =
+        find_program(&context, &cred, wanted, name).map_err(failure(alloc::format!("exec {shown}")))?;
     let request = Request {
         fs: &context,
         cred: &cred,
@@ -147,7 +149,8 @@ fn find_program(
 }
 
 fn credentials(spec: &ProcessSpec) -> Cred {
-    let [effective, permitted, inheritable, bounding, ambient] = spec.capabilities.map(Caps::from_bits_truncate);
+    let [effective, permitted, inheritable, bounding, ambient] =
+        spec.capabilities.map(Caps::from_bits_truncate);
     let (uid, gid) = (spec.uid, spec.gid);
     Cred {
         uid,
@@ -189,7 +192,13 @@ fn descriptors(streams: &[u32], limits: &Rlimits) -> Result<Arc<FdTable>> {
 }
 
 /// Makes the task and enters it in the table.
-fn make(cred: Arc<Cred>, parts: Parts, regs: &UserRegs, limits: Rlimits, no_new_privs: bool) -> Result<Arc<Task>> {
+fn make(
+    cred: Arc<Cred>,
+    parts: Parts,
+    regs: &UserRegs,
+    limits: Rlimits,
+    no_new_privs: bool,
+) -> Result<Arc<Task>> {
     let stack = KernelStack::new()?;
     let ctx = ThreadContext::new_user(stack.top(), regs)?;
     let mut tree = tree::lock();

@@ -143,9 +143,9 @@ impl Tree {
     /// Threads of a real user.
     #[must_use]
     pub fn tasks_of_user(&self, uid: u32) -> usize {
-        self.tasks.as_ref().map_or(0, |tasks| {
-            tasks.values().filter(|task| task.with_cred(|cred| cred.uid == uid)).count()
-        })
+        self.tasks
+            .as_ref()
+            .map_or(0, |tasks| tasks.values().filter(|task| task.with_cred(|cred| cred.uid == uid)).count())
     }
 
     /// A process's place.

@@ -56,7 +56,7 @@ fn report(mut text: Line<3072>, rip: u64, rbp: u64) -> ! {
     if !PANICKED.swap(true, Ordering::SeqCst) {
         let _ = write!(text, "cpu {}", cpu::current_index());
         if let Some(task) = crate::arch::try_current() {
-            let _ = write!(text, ", task {}", task.tid);
+            let _ = write!(text, ", task {}", task.tid());
         }
         let _ = write!(text, "\nbacktrace:");
         backtrace(rip, rbp, |address| {
