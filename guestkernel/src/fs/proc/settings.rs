@@ -8,18 +8,17 @@ use crate::{
     fs::static_fs::{Node, Table, What},
     random,
     sync::{Once, SpinLock},
-    syscall::misc,
-    task::tree,
+    task::{tree, uts},
 };
 
 /// Release that uname(2) tells.
 pub(super) fn release() -> String {
-    text_of(misc::release())
+    uts::RELEASE.into()
 }
 
 /// Version that uname(2) tells.
 pub(super) fn version() -> String {
-    text_of(misc::version())
+    uts::VERSION.into()
 }
 
 pub(super) fn root() -> Arc<Node> {
@@ -103,8 +102,8 @@ static RANDOM: Table<5> = Table::new([
 static KERNEL: Table<20> = Table::new([
     (b"cap_last_cap", FILE, || line(110, || "40".into())),
     (b"core_pattern", FILE, || line(111, || "core".into())),
-    (b"domainname", FILE, || line(112, || text_of(&misc::domainname()))),
-    (b"hostname", FILE, || line(113, || text_of(&misc::hostname()))),
+    (b"domainname", FILE, || line(112, || text_of(&uts::domainname()))),
+    (b"hostname", FILE, || line(113, || text_of(&uts::hostname()))),
     (b"msgmax", FILE, || line(114, || "8192".into())),
     (b"msgmnb", FILE, || line(115, || "16384".into())),
     (b"msgmni", FILE, || line(116, || "32000".into())),
