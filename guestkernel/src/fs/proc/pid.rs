@@ -3,7 +3,10 @@
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
 
-use super::{DIR, FILE, LINK, MAGIC, number, owner, system::{HZ, boot_ns}};
+use super::{
+    DIR, FILE, LINK, MAGIC, number, owner,
+    system::{HZ, boot_ns},
+};
 use crate::{
     errno::{Errno, Result},
     fs::{
@@ -102,7 +105,12 @@ const LINKS: [(&[u8], Target); 3] = [
 const DIRS: [&[u8]; 3] = [b"fd", b"fdinfo", b"task"];
 
 /// A link that shows where it leads and leads there.
-fn magic(id: Id, index: u64, mode: u32, target: impl Fn() -> Result<Path> + Clone + Send + Sync + 'static) -> Arc<Node> {
+fn magic(
+    id: Id,
+    index: u64,
+    mode: u32,
+    target: impl Fn() -> Result<Path> + Clone + Send + Sync + 'static,
+) -> Arc<Node> {
     let shown = target.clone();
     let text = move || Ok(shown()?.display(&task::current().fs()?.root()));
     id.node(index, mode, What::Magic(Box::new(text), Box::new(target)))
@@ -114,7 +122,9 @@ impl Names for ProcessDir {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
         let id = self.0;
         id.process().map_err(|_| Errno::ENOENT)?;
-        if let Some((index, (_, mode, read))) = TEXTS.iter().enumerate().find(|(_, (known, ..))| *known == name) {
+        if let Some((index, (_, mode, read))) =
+            TEXTS.iter().enumerate().find(|(_, (known, ..))| *known == name)
+        {
             let (mode, read) = (*mode, *read);
             let index = index as u64 + 1;
             if name == b"comm" {
@@ -198,7 +208,8 @@ impl Names for Descriptors {
                 let mount = file.path().mount.id;
                 let ino = file.attr()?.ino;
                 let (position, flags) = (file.position(), file.flags());
-                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n").into_bytes())
+                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n")
+                    .into_bytes())
             };
             return Ok(id.node(index, 0o400, What::Text(Box::new(read))));
         }
@@ -314,7 +325,11 @@ fn status(id: Id) -> Result<Vec<u8>> {
     let mut out = String::new();
     let task = id.task().ok();
     let umask = task.as_ref().and_then(|task| task.fs().ok()).map_or(0, |fs| fs.umask());
-    let _ = write!(out, "Name:\t{name}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{ppid}\nTracerPid:\t0\n", process.pid);
+    let _ = write!(
+        out,
+        "Name:\t{name}\nUmask:\t{umask:04o}\nState:\t{state} ({word})\nTgid:\t{}\nNgid:\t0\nPid:\t{pid}\nPPid:\t{ppid}\nTracerPid:\t0\n",
+        process.pid
+    );
     let Some(task) = task else { return Ok(out.into_bytes()) };
     let cred = task.cred();
     let _ = writeln!(out, "Uid:\t{}\t{}\t{}\t{}", cred.uid, cred.euid, cred.suid, cred.fsuid);
@@ -327,7 +342,10 @@ fn status(id: Id) -> Result<Vec<u8>> {
     if let Some(mm) = task.address_space() {
         let (size, rss, peak) = mm.usage();
         let (size, rss, peak) = (size << 2, rss << 2, peak << 2);
-        let _ = write!(out, "VmPeak:\t{size:8} kB\nVmSize:\t{size:8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t{peak:8} kB\nVmRSS:\t{rss:8} kB\nVmSwap:\t       0 kB\n");
+        let _ = write!(
+            out,
+            "VmPeak:\t{size:8} kB\nVmSize:\t{size:8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t{peak:8} kB\nVmRSS:\t{rss:8} kB\nVmSwap:\t       0 kB\n"
+        );
     }
     let (ignored, caught) = process.with_handlers(|handlers| handlers.summary());
     let shared = process.inner.lock().pending.set().0;
@@ -351,7 +369,8 @@ fn status(id: Id) -> Result<Vec<u8>> {
         let _ = writeln!(out, "{label}:\t{:016x}", caps.bits());
     }
     let cpus = crate::arch::cpu::count();
-    let mask = task.sched.affinity.load(Ordering::Relaxed) & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
+    let mask = task.sched.affinity.load(Ordering::Relaxed)
+        & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
     let _ = write!(
         out,
         "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
@@ -413,7 +432,8 @@ fn maps(id: Id) -> Result<Vec<u8>> {
             None if (area.start..area.end).contains(&marks.start_stack) => (0, 0, "[stack]".into()),
             None => (0, 0, String::new()),
         };
-        let line = format!("{line} {:02x}:{:02x} {ino} ", dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
+        let line =
+            format!("{line} {:02x}:{:02x} {ino} ", dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
         // Names start in one column.
         let _ = if path.is_empty() { writeln!(out, "{line}") } else { writeln!(out, "{line:<73}{path}") };
     }
@@ -422,8 +442,14 @@ fn maps(id: Id) -> Result<Vec<u8>> {
 
 /// Options of a mount as `/proc/mounts` shows them.
 fn options(mount: &Mount) -> String {
-    const FLAGS: [(u64, &str); 6] =
-        [(2, ",nosuid"), (4, ",nodev"), (8, ",noexec"), (1024, ",noatime"), (2048, ",nodiratime"), (1 << 21, ",relatime")];
+    const FLAGS: [(u64, &str); 6] = [
+        (2, ",nosuid"),
+        (4, ",nodev"),
+        (8, ",noexec"),
+        (1024, ",noatime"),
+        (2048, ",nodiratime"),
+        (1 << 21, ",relatime"),
+    ];
     let mut out = String::from(if mount.is_readonly() { "ro" } else { "rw" });
     for (bit, name) in FLAGS {
         if mount.flags() & bit != 0 {
@@ -465,7 +491,13 @@ fn mounts(id: Id) -> Result<Vec<u8>> {
     for_each_mount(id, |mount, place| {
         let data = if mount.data.is_empty() { String::new() } else { format!(",{}", mount.data) };
         let source = if mount.source.is_empty() { "none" } else { &mount.source };
-        let _ = writeln!(out, "{} {place} {} {}{data} 0 0", escaped(source.as_bytes()), mount.kind, options(mount));
+        let _ = writeln!(
+            out,
+            "{} {place} {} {}{data} 0 0",
+            escaped(source.as_bytes()),
+            mount.kind,
+            options(mount)
+        );
     })?;
     Ok(out.into_bytes())
 }

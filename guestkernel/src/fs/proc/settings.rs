@@ -22,8 +22,11 @@ pub(super) fn version() -> String {
 }
 
 pub(super) fn root() -> Arc<Node> {
-    static NAMES: Table<3> =
-        Table::new([(b"fs", DIR, || dir(101, Ref(&FS))), (b"kernel", DIR, || dir(102, Ref(&KERNEL))), (b"vm", DIR, || dir(103, Ref(&VM)))]);
+    static NAMES: Table<3> = Table::new([
+        (b"fs", DIR, || dir(101, Ref(&FS))),
+        (b"kernel", DIR, || dir(102, Ref(&KERNEL))),
+        (b"vm", DIR, || dir(103, Ref(&VM))),
+    ]);
     dir(100, Ref(&NAMES))
 }
 
@@ -108,7 +111,7 @@ static KERNEL: Table<20> = Table::new([
     (b"msgmnb", FILE, || line(115, || "16384".into())),
     (b"msgmni", FILE, || line(116, || "32000".into())),
     (b"ngroups_max", FILE, || line(117, || "65536".into())),
-    (b"osrelease", FILE, || line(118, || release())),
+    (b"osrelease", FILE, || line(118, release)),
     (b"ostype", FILE, || line(119, || "Linux".into())),
     (b"overflowgid", FILE, || line(120, || "65534".into())),
     (b"overflowuid", FILE, || line(121, || "65534".into())),
@@ -119,7 +122,7 @@ static KERNEL: Table<20> = Table::new([
     (b"shmmax", FILE, || line(126, || "18446744073692774399".into())),
     (b"tainted", FILE, || line(127, || "0".into())),
     (b"threads-max", FILE, || line(128, || format!("{}", tree::TASKS_MAX))),
-    (b"version", FILE, || line(129, || version())),
+    (b"version", FILE, || line(129, version)),
 ]);
 
 fn text_of(bytes: &[u8]) -> String {

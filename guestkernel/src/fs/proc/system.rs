@@ -43,15 +43,18 @@ pub(super) fn loadavg() -> Vec<u8> {
 }
 
 pub(super) fn version() -> Vec<u8> {
-    format!("Linux version {} (ringfence) {}\n", super::settings::release(), super::settings::version()).into_bytes()
+    format!("Linux version {} (ringfence) {}\n", super::settings::release(), super::settings::version())
+        .into_bytes()
 }
 
 pub(super) fn filesystems() -> Vec<u8> {
-    b"nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevpts\nnodev\tmqueue\n\text4\n".to_vec()
+    b"nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevpts\nnodev\tmqueue\n\text4\n"
+        .to_vec()
 }
 
 pub(super) fn devices() -> Vec<u8> {
-    b"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n".to_vec()
+    b"Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:\n"
+        .to_vec()
 }
 
 pub(super) fn meminfo() -> Vec<u8> {
@@ -92,7 +95,8 @@ pub(super) fn meminfo() -> Vec<u8> {
 }
 
 pub(super) fn vmstat() -> Vec<u8> {
-    format!("nr_free_pages {}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n", frame::stats().free >> 12).into_bytes()
+    format!("nr_free_pages {}\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\n", frame::stats().free >> 12)
+        .into_bytes()
 }
 
 pub(super) fn stat() -> Vec<u8> {

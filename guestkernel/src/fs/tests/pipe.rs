@@ -29,7 +29,7 @@ fn ends_see_each_other_go() {
 #[test]
 fn small_writes_are_all_or_nothing() {
     let (reader, writer) = pipe::pair(O_NONBLOCK, 0, 0);
-    assert_eq!(write(&writer, &[1; 65000]), Ok(65000));
+    assert_eq!(write(&writer, &std::vec![1; 65000]), Ok(65000));
     assert_eq!(write(&writer, &[2; 600]), Err(Errno::EAGAIN));
     assert_eq!(write(&writer, &[2; 5000]), Ok(536));
     assert_eq!(read(&reader, 100).map(|bytes| bytes.len()), Ok(100));

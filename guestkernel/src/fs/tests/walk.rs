@@ -183,7 +183,7 @@ proptest! {
             }
         }
         let top: Vec<Vec<u8>> =
-            model.keys().filter(|key| key.rfind('/') == Some(0)).map(|key| key[1..].as_bytes().to_vec()).collect();
+            model.keys().filter(|key| key.rfind('/') == Some(0)).map(|key| key.as_bytes()[1..].to_vec()).collect();
         prop_assert_eq!(names(&walk, "/").expect("names"), top);
     }
 }
