@@ -14,7 +14,7 @@ use super::{
     inode::{Inode, NewNode},
     mount::{Mount, Namespace, Path},
     perm::Who,
-    proc,
+    proc, sysfs,
     tmpfs::Tmpfs,
     walk::{Lookup, Walk},
 };
@@ -72,7 +72,7 @@ fn source(spec: &MountSpec) -> Result<(Arc<dyn Inode>, String)> {
         MountKind::Internal { fs } => {
             let root: Arc<dyn Inode> = match fs.as_str() {
                 "proc" => proc::root(),
-                "sysfs" => proc::empty_root(0x6265_6572),
+                "sysfs" => sysfs::root(),
                 "tmpfs" | "ramfs" | "mqueue" | "devpts" | "cgroup" | "cgroup2" | "devtmpfs" => {
                     tmpfs(&spec.data, if fs == "tmpfs" { 0o1777 } else { 0o755 })
                 }

@@ -30,6 +30,7 @@ pub mod poll;
 pub mod proc;
 pub mod static_fs;
 pub mod stream;
+pub mod sysfs;
 pub mod tmpfs;
 pub mod walk;
 

@@ -1,10 +1,10 @@
 //! Names: open, make, remove, link, rename, working directory.
 
 use linux_raw_sys::general::{
-    AT_EACCESS, AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT,
-    O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOATIME, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_SYNC,
-    O_TMPFILE, O_TRUNC, O_WRONLY, RESOLVE_BENEATH, RESOLVE_CACHED, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS,
-    RESOLVE_NO_XDEV,
+    AT_EACCESS, AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, O_ACCMODE, O_APPEND,
+    O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOATIME, O_NOCTTY, O_NOFOLLOW,
+    O_NONBLOCK, O_PATH, O_SYNC, O_TMPFILE, O_TRUNC, O_WRONLY, RESOLVE_BENEATH, RESOLVE_CACHED,
+    RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
 use super::{
@@ -107,13 +107,18 @@ pub fn openat2(args: &Args) -> Result<u64> {
         (RESOLVE_IN_ROOT, Lookup::IN_ROOT),
     ];
     let known = bits.iter().fold(u64::from(RESOLVE_CACHED), |all, (bit, _)| all | u64::from(*bit));
-    if resolve & !known != 0 || resolve & u64::from(RESOLVE_BENEATH) != 0 && resolve & u64::from(RESOLVE_IN_ROOT) != 0 {
+    if resolve & !known != 0
+        || resolve & u64::from(RESOLVE_BENEATH) != 0 && resolve & u64::from(RESOLVE_IN_ROOT) != 0
+    {
         return Err(Errno::EINVAL);
     }
     if resolve & u64::from(RESOLVE_CACHED) != 0 {
         return Err(Errno::EAGAIN);
     }
-    let how = bits.iter().filter(|(bit, _)| resolve & u64::from(*bit) != 0).fold(Lookup::empty(), |all, (_, how)| all | *how);
+    let how = bits
+        .iter()
+        .filter(|(bit, _)| resolve & u64::from(*bit) != 0)
+        .fold(Lookup::empty(), |all, (_, how)| all | *how);
     do_open(args.int(0), args.addr(1), flags, mode as u32, how)
 }
 

@@ -136,9 +136,8 @@ fn no_hand(error: Errno) -> Errno {
 pub fn ppoll(args: &Args) -> Result<u64> {
     let limit = timespec(args.addr(2))?;
     let end = deadline(limit);
-    let result = with_mask(args.addr(3), args.size(4), || {
-        poll_once(args.addr(0), args.uint(1), end).map_err(no_hand)
-    });
+    let result =
+        with_mask(args.addr(3), args.size(4), || poll_once(args.addr(0), args.uint(1), end).map_err(no_hand));
     put_remaining(args.addr(2), end)?;
     result
 }
@@ -188,7 +187,12 @@ fn select_once(count: i32, sets: [u64; 3], deadline: Option<u64>) -> Result<u64>
             .fold(PollMask::empty(), |all, ((events, _), _)| all | *events);
         if !events.is_empty() {
             fds.push(fd);
-            entries.push(Entry { file: Some(file(fd as i32)?), events, ready: PollMask::empty(), ignored: false });
+            entries.push(Entry {
+                file: Some(file(fd as i32)?),
+                events,
+                ready: PollMask::empty(),
+                ignored: false,
+            });
         }
     }
     poll::wait(&mut entries, deadline)?;
@@ -334,7 +338,9 @@ pub fn epoll_wait(args: &Args) -> Result<u64> {
 /// # Errors
 /// As epoll_pwait(2).
 pub fn epoll_pwait(args: &Args) -> Result<u64> {
-    with_mask(args.addr(4), args.size(5), || wait(args.int(0), args.addr(1), args.int(2), millis(args.int(3))))
+    with_mask(args.addr(4), args.size(5), || {
+        wait(args.int(0), args.addr(1), args.int(2), millis(args.int(3)))
+    })
 }
 
 /// epoll_pwait2(2).

@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use hostcall::{Attr, FileSystemStat, SetAttr, SetAttrValid, Timespec};
 use linux_raw_sys::general::{
-    AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW, S_IFLNK, S_IFMT, S_ISGID, S_ISUID,
-    UTIME_NOW, UTIME_OMIT,
+    AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW, S_IFLNK, S_IFMT, S_ISGID,
+    S_ISUID, UTIME_NOW, UTIME_OMIT,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -526,4 +526,3 @@ pub fn fstatfs(args: &Args) -> Result<u64> {
     let file = at::file(args.int(0))?;
     put_statfs(args.addr(1), file.path(), &file.inode().statfs()?)
 }
-

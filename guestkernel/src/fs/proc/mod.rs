@@ -46,13 +46,6 @@ pub fn root() -> Arc<dyn Inode> {
     dir(1, Root)
 }
 
-/// A file system of the given kind without any names.
-#[must_use]
-pub fn empty_root(magic: u64) -> Arc<dyn Inode> {
-    let owner = Owner { dev: anon::next_dev(), magic, uid: 0, gid: 0 };
-    Node::new(owner, 1, 0o555, What::Dir(Box::new(Table::new([]))))
-}
-
 static NAMES: Table<17> = Table::new([
     (b"cmdline", FILE, || text(10, || b"\n".to_vec())),
     (b"cpuinfo", FILE, || text(11, system::cpuinfo)),
