@@ -80,6 +80,7 @@ fn number(name: &str) -> Option<i64> {
         "fallocate" => libc::SYS_fallocate,
         "madvise" => libc::SYS_madvise,
         "poll" => libc::SYS_poll,
+        "ppoll" => libc::SYS_ppoll,
         "epoll_ctl" => libc::SYS_epoll_ctl,
         "ioctl" => libc::SYS_ioctl,
         "fstat" => libc::SYS_fstat,

@@ -105,12 +105,12 @@ hostcalls! {
     StartFailed = 7, host: ["write", "exit_group"];
 
     /// Reads what stream `a0` has now. `a1` = gpa, `a2` = length. Result: bytes, 0 at end of file, `-EAGAIN`.
-    StreamRead = 16, host: ["poll", "read"];
+    StreamRead = 16, host: ["ppoll", "read"];
     /// Writes to stream `a0` what it takes now. `a1` = gpa, `a2` = length. Result: bytes, `-EAGAIN`, `-EPIPE`.
-    StreamWrite = 17, host: ["poll", "write"];
+    StreamWrite = 17, host: ["ppoll", "write"];
     /// Asks for one event when stream `a0` has any of the poll(2) bits `a1`. Result: the bits that are
     /// ready already (then nothing is armed).
-    StreamArm = 18, host: ["poll", "epoll_ctl"];
+    StreamArm = 18, host: ["ppoll", "epoll_ctl"];
     /// Terminal operation on stream `a0`. `a1` = an ioctl number among TCGETS, TCSETS, TCSETSW, TCSETSF,
     /// TIOCGWINSZ, TIOCSWINSZ; `data` = its structure, in or out. `-ENOTTY` when it is no terminal.
     StreamIoctl = 19, host: ["ioctl"];
