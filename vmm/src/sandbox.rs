@@ -228,12 +228,14 @@ fn tree(tree: HostTree) -> Result<Object, Error> {
 
 /// Starts the threads, closes the jail and becomes the I/O thread.
 fn serve(sandbox: &Arc<Sandbox>, boot: kvm_ioctls::VcpuFd) -> ! {
-    // The vCPU threads wait here for the filter.
+    // The vCPU threads meet the main thread here twice: when each has done what a thread does at its start,
+    // which the filter would not allow, and when the filter is loaded.
     let gate = Arc::new(Barrier::new(sandbox.waiting.len() + 1));
     let mut boot = Some(boot);
     for index in 0..sandbox.server.cpus {
         let (sandbox_of, gate, vcpu) = (sandbox.clone(), gate.clone(), boot.take());
         let body = move || {
+            gate.wait();
             gate.wait();
             match vcpu {
                 Some(vcpu) => vcpu::run(&sandbox_of, index, vcpu),
@@ -245,6 +247,7 @@ fn serve(sandbox: &Arc<Sandbox>, boot: kvm_ioctls::VcpuFd) -> ! {
             sandbox.fail(&format!("start a vCPU thread: {error}"));
         }
     }
+    gate.wait();
     let data = epoll::EventData::new_u64(CONTROL);
     let watched = epoll::add(
         &sandbox.server.epoll,
