@@ -67,9 +67,14 @@ pub(crate) struct Outcome {
 ///
 /// The error says why it failed, in the command's own last words.
 pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<Outcome, String> {
+    run_into(command, Stdio::null(), limit)
+}
+
+/// The same with a place for its output.
+pub(crate) fn run_into(command: &mut Command, output: Stdio, limit: Duration) -> Result<Outcome, String> {
     let log = std::env::temp_dir().join(format!("bench-{}.log", std::process::id()));
     let errors = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let watchdog = Watchdog::new(limit);
     let start = Instant::now();
     let mut child = command.spawn().map_err(|error| error.to_string())?;

@@ -2,18 +2,18 @@
 //! an idle container holds in memory.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use benches::report::Figure;
 use benches::systems::System;
 
 use crate::Options;
-use crate::command::{Outcome, run};
+use crate::command::{Outcome, run, run_into};
 use crate::place::Place;
 
 const ID: &str = "bench-life";
@@ -191,6 +191,7 @@ impl Life<'_> {
             Ok(foreground) => foreground,
             Err(reason) => return Ok(both(reason)),
         };
+        let ready = self.wait_for_idle(foreground.as_mut())?;
         thread::sleep(Duration::from_secs(5));
         let own = foreground.as_ref().map(|child| child.id());
         let added: Vec<u32> =
@@ -205,8 +206,8 @@ impl Life<'_> {
             let _ended_already = child.kill();
             child.wait()?;
         }
-        if ended || memory.is_empty() {
-            return Ok(both("the idle container did not stay".into()));
+        if !ready || ended || memory.is_empty() {
+            return Ok(both("the idle container did not start, or did not stay".into()));
         }
         let sum = |of: fn(&Memory) -> f64| Figure::of(&[memory.iter().map(of).sum()]);
         Ok(vec![
@@ -218,21 +219,39 @@ impl Life<'_> {
     /// Starts a sleeping container in the background: by create and start, or else by `run`, whose own process is then
     /// returned and does not count.
     fn start_idle(&self) -> Result<Result<Option<Child>, String>> {
-        let bundle = self.place.bundle("sleep", &["/bin/sleep", "1000"])?;
-        let created = self.command(&["create", "--bundle", &bundle.display().to_string(), ID]);
-        if created.is_ok() {
+        let bundle = self.place.bundle("idle", &["/bin/sh", "-c", "echo ready; exec sleep 1000"])?;
+        let Some(mut command) = self.place.runtime(self.system) else { return Ok(Err("no runtime".into())) };
+        command.args(["create", "--bundle"]).arg(&bundle).arg(ID);
+        if run_into(&mut command, File::create(self.place.output())?.into(), self.place.limit).is_ok() {
             return Ok(self.command(&["start", ID]).map(|_| None));
         }
         let Some(mut command) = self.place.runtime(self.system) else { return Ok(Err("no runtime".into())) };
         command.args(["run", "--bundle"]).arg(bundle).arg(ID);
-        Ok(spawn_silently(&mut command).map(Some))
+        Ok(spawn_into(&mut command, File::create(self.place.output())?.into()).map(Some))
+    }
+
+    /// Waits until the container's program has said that it runs; false when it does not come to that.
+    fn wait_for_idle(&self, mut foreground: Option<&mut Child>) -> Result<bool> {
+        let start = Instant::now();
+        while start.elapsed() < self.place.limit {
+            if fs::read_to_string(self.place.output())?.contains("ready") {
+                return Ok(true);
+            }
+            if let Some(child) = &mut foreground
+                && child.try_wait()?.is_some()
+            {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(false)
     }
 }
 
-fn spawn_silently(command: &mut Command) -> Result<Child, String> {
+fn spawn_into(command: &mut Command, output: Stdio) -> Result<Child, String> {
     command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(output)
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| error.to_string())

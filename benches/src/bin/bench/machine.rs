@@ -73,3 +73,11 @@ pub(crate) fn mount_what_is_needed() {
         }
     }
 }
+
+/// Switches automatic task groups off, which make every switch of tasks dearer by a level for programs that a session of
+/// their own started. Only for a machine that lives as long as the benchmark.
+pub(crate) fn without_task_groups() {
+    if let Err(error) = fs::write("/proc/sys/kernel/sched_autogroup_enabled", "0") {
+        eprintln!("automatic task groups stay as they are: {error}");
+    }
+}

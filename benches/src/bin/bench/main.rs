@@ -162,6 +162,9 @@ fn run(options: &Options) -> Result<()> {
         ..Report::default()
     };
     machine::mount_what_is_needed();
+    if options.count {
+        machine::without_task_groups();
+    }
     let place = Place::new(options)?;
     // Rows exist in the table's order even where no system has a figure.
     report.rows = rows

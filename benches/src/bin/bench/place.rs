@@ -69,6 +69,11 @@ impl Place {
         self.work.join("runtime.log")
     }
 
+    /// A file for a container's output.
+    pub(crate) fn output(&self) -> PathBuf {
+        self.work.join("output")
+    }
+
     /// Copies this machine's `true` with the libraries that `ldd` names.
     fn add_dynamic_program(&self) -> Result<()> {
         let root = self.rootfs();
