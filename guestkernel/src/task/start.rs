@@ -40,7 +40,12 @@ pub fn init() {
         strace::enable();
     }
     match start() {
-        Ok(task) => sched::spawn(task),
+        Ok(task) => {
+            sched::spawn(task);
+            // The start command was announced before this CPU could be interrupted. The host announces
+            // nothing more until that is taken.
+            on_host_event();
+        }
         Err(failure) => report(&failure),
     }
 }
