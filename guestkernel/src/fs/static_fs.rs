@@ -106,9 +106,8 @@ impl Inode for Node {
     }
 
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
-        // Opening a setting with O_TRUNC changes nothing.
-        let truncates = change.valid == hostcall::SetAttrValid::SIZE.bits();
-        if truncates && matches!(self.what, What::Setting(..)) { Ok(()) } else { Err(Errno::EPERM) }
+        // Opening a text with O_TRUNC changes nothing.
+        if change.valid == hostcall::SetAttrValid::SIZE.bits() { Ok(()) } else { Err(Errno::EPERM) }
     }
 
     fn statfs(&self) -> Result<FileSystemStat> {
@@ -175,7 +174,7 @@ impl FileOps for OpenNode {
     }
 
     fn write_at(&self, _file: &File, source: &mut Source<'_>, _offset: u64) -> Result<usize> {
-        let What::Setting(_, write) = &self.node.what else { return Err(Errno::EINVAL) };
+        let What::Setting(_, write) = &self.node.what else { return Err(Errno::EIO) };
         let mut bytes = [0; 512];
         let len = source.remaining().min(bytes.len());
         let len = source.read(&mut bytes[..len])?;

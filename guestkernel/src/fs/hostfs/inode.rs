@@ -1,7 +1,7 @@
 //! Inodes of hostfs: attributes and names.
 
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hostcall::{Attr, FileSystemStat, Handle, SetAttr, SetAttrValid};
 use linux_raw_sys::general::{
     O_ACCMODE, O_RDONLY, O_WRONLY, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
@@ -30,6 +30,8 @@ pub struct HostInode {
     kind: u32,
     key: (u64, u64),
     pub(super) attr: SpinLock<Attr>,
+    /// A directory whose names changed: its size and blocks are the host's to tell.
+    stale: AtomicBool,
     /// How the host has it open: 1 read, 2 write, 3 both.
     opened: AtomicU32,
     /// Held over what changes the size.
@@ -55,6 +57,7 @@ impl HostInode {
             kind: attr.mode & S_IFMT,
             key: (attr.dev, attr.ino),
             attr: SpinLock::new(attr),
+            stale: AtomicBool::new(false),
             opened: AtomicU32::new(0),
             io: Mutex::new(()),
             chunks: SpinLock::new(Chunks::default()),
@@ -103,6 +106,7 @@ impl HostInode {
     /// A name in this directory came or went; `links` changes its link count.
     fn names_changed(&self, links: i64) {
         *self.listing.lock() = None;
+        self.stale.store(true, Ordering::Release);
         let mut attr = self.attr.lock();
         attr.nlink = attr.nlink.saturating_add_signed(links);
         self.touched(&mut attr);
@@ -140,7 +144,7 @@ impl Drop for HostInode {
 
 impl Inode for HostInode {
     fn attr(&self) -> Result<Attr> {
-        if !self.fs.exclusive {
+        if !self.fs.exclusive || self.stale.swap(false, Ordering::AcqRel) {
             let attr = self.fs.host.getattr(self.handle)?;
             self.refresh(attr);
         }

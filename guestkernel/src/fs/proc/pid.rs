@@ -442,19 +442,18 @@ fn maps(id: Id) -> Result<Vec<u8>> {
 
 /// Options of a mount as `/proc/mounts` shows them.
 fn options(mount: &Mount) -> String {
-    const FLAGS: [(u64, &str); 6] = [
-        (2, ",nosuid"),
-        (4, ",nodev"),
-        (8, ",noexec"),
-        (1024, ",noatime"),
-        (2048, ",nodiratime"),
-        (1 << 21, ",relatime"),
-    ];
+    /// MS_NOATIME and MS_STRICTATIME.
+    const OTHER_ATIME: u64 = 1024 | 1 << 24;
+    const FLAGS: [(u64, &str); 5] =
+        [(2, ",nosuid"), (4, ",nodev"), (8, ",noexec"), (1024, ",noatime"), (2048, ",nodiratime")];
     let mut out = String::from(if mount.is_readonly() { "ro" } else { "rw" });
     for (bit, name) in FLAGS {
         if mount.flags() & bit != 0 {
             out.push_str(name);
         }
+    }
+    if mount.flags() & OTHER_ATIME == 0 {
+        out.push_str(",relatime");
     }
     out
 }
