@@ -53,17 +53,18 @@ pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
 /// Sends to every process of a group.
 ///
 /// # Errors
-/// `ESRCH` when there is none; else the last process's error.
+/// `ESRCH` when there is none; else the last error when none could be sent to.
 pub fn send_to_group(pgid: u32, info: SigInfo) -> Result<()> {
     let members: alloc::vec::Vec<_> = tree::lock()
         .group(pgid)
         .filter(|node| node.zombie.is_none())
         .map(|node| node.process.clone())
         .collect();
-    members
-        .iter()
-        .map(|process| send_to_process(process, info))
-        .fold(Err(Errno::ESRCH), |all, one| all.or(one))
+    let mut result = Err(Errno::ESRCH);
+    for process in &members {
+        result = result.or(send_to_process(process, info));
+    }
+    result
 }
 
 fn send(target: Target<'_>, info: SigInfo, outside: bool) -> Result<()> {

@@ -14,6 +14,7 @@ pub mod path;
 pub mod pipe;
 pub mod poll;
 pub mod process;
+pub mod resource;
 pub mod sched;
 pub mod signal;
 pub mod stat;

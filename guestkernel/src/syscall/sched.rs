@@ -136,7 +136,7 @@ pub fn sched_setaffinity(args: &Args) -> Result<u64> {
 /// `sched_getaffinity(2)`.
 pub fn sched_getaffinity(args: &Args) -> Result<u64> {
     let length = args.size(1);
-    if length * 8 < arch::cpu::count() || length % 8 != 0 {
+    if length * 8 < arch::cpu::count() || !length.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let target = named(args.int(0))?;

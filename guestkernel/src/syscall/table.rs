@@ -5,7 +5,8 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, misc, mm, path, pipe, poll, process, sched, signal, stat, time,
+    Args, absent, cred, encode, file, futex, misc, mm, path, pipe, poll, process, resource, sched, signal,
+    stat, time,
 };
 use crate::arch::UserRegs;
 
@@ -202,10 +203,10 @@ syscalls! {
     94 lchown(Path, Int, Int) => stat::lchown, Full, "As Linux.";
     95 umask(Mode) => path::umask, Full, "As Linux.";
     96 gettimeofday(Addr, Addr) => time::gettimeofday, Full, "As Linux.";
-    97 getrlimit(Int, Addr) => process::getrlimit, Full, "As Linux.";
-    98 getrusage(Int, Addr) => process::getrusage, Partial, "Times, context switches and page faults; the other counters are zero.";
+    97 getrlimit(Int, Addr) => resource::getrlimit, Full, "As Linux.";
+    98 getrusage(Int, Addr) => resource::getrusage, Partial, "Times, context switches and page faults; the other counters are zero.";
     99 sysinfo(Addr) => misc::sysinfo, Partial, "Load averages are zero.";
-    100 times(Addr) => process::times, Full, "As Linux.";
+    100 times(Addr) => resource::times, Full, "As Linux.";
     101 ptrace(Int, Int, Addr, Addr), Absent, "Not implemented yet.";
     102 getuid() => cred::getuid, Full, "As Linux.";
     103 syslog(Int, Addr, Int), Absent, "Not offered: there is no machine to administer inside a sandbox.";
@@ -265,7 +266,7 @@ syscalls! {
     157 prctl(Prctl, Hex, Hex, Hex, Hex) => misc::prctl, Partial, "Names, dumpable, death signal, capabilities, subreaper, no_new_privs, timer slack; others are EINVAL.";
     158 arch_prctl(Hex, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
     159 adjtimex(Addr), Absent, "Not implemented yet.";
-    160 setrlimit(Int, Addr) => process::setrlimit, Full, "As Linux.";
+    160 setrlimit(Int, Addr) => resource::setrlimit, Full, "As Linux.";
     161 chroot(Path) => path::chroot, Full, "As Linux.";
     162 sync() => file::sync, Full, "As Linux.";
     163 acct(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
@@ -407,7 +408,7 @@ syscalls! {
     299 recvmmsg(Fd, Addr, Size, Hex, Timespec), Absent, "Not implemented yet.";
     300 fanotify_init(Hex, Hex), Absent, "Not implemented yet.";
     301 fanotify_mark(Fd, Hex, Hex, DirFd, Path), Absent, "Not implemented yet.";
-    302 prlimit64(Int, Int, Addr, Addr) => process::prlimit64, Full, "As Linux.";
+    302 prlimit64(Int, Int, Addr, Addr) => resource::prlimit64, Full, "As Linux.";
     303 name_to_handle_at(DirFd, Path, Addr, Addr, Hex), Absent, "Not implemented yet.";
     304 open_by_handle_at(Fd, Addr, OFlags), Absent, "Not implemented yet.";
     305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";

@@ -227,9 +227,9 @@ fn expire(process: &Arc<Process>, expired: u64) {
         match inner.itimer {
             Some((_, expires, interval)) if expires == expired => {
                 inner.itimer = None;
-                if interval != 0 {
-                    // Intervals that have passed already are not made up for.
-                    let missed = clock::monotonic_ns().saturating_sub(expired) / interval;
+                // Intervals that have passed already are not made up for.
+                let late = clock::monotonic_ns().saturating_sub(expired);
+                if let Some(missed) = late.checked_div(interval) {
                     arm(process, &mut inner, expired + (missed + 1) * interval, interval);
                 }
             }

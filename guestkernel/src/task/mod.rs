@@ -235,7 +235,7 @@ impl Task {
     /// Its file descriptors; an empty table once it is over.
     #[must_use]
     pub fn files(&self) -> Arc<FdTable> {
-        self.files.lock().clone().unwrap_or_else(FdTable::new)
+        self.files.lock().clone().unwrap_or_default()
     }
 
     /// The open file behind a descriptor, without touching the table's reference count.

@@ -5,6 +5,9 @@
 //! waker changes the word before it looks at the bucket. The word is read with the bucket unlocked (it may
 //! fault), which is why the waiter enters first.
 
+mod operation;
+mod robust;
+
 use alloc::{collections::VecDeque, sync::Arc};
 use core::{
     hash::BuildHasher,
@@ -18,19 +21,13 @@ use crate::{
     sync::{LazyLock, SpinLock},
     task::{Restart, Task, current, sched},
 };
+use operation::Operation;
+pub use robust::exit_robust_list;
 
 /// Waits for any waker.
 pub const MATCH_ANY: u32 = u32::MAX;
 /// Number of buckets.
 const BUCKETS: usize = 256;
-/// Robust list entries that are looked at.
-const ROBUST_LIMIT: u32 = 2048;
-/// `FUTEX_OWNER_DIED`.
-const OWNER_DIED: u32 = 0x4000_0000;
-/// `FUTEX_WAITERS`.
-const WAITERS: u32 = 0x8000_0000;
-/// `FUTEX_TID_MASK`.
-const TID_MASK: u32 = 0x3fff_ffff;
 
 /// What a futex word is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,17 +54,15 @@ impl Key {
     /// # Errors
     /// `EINVAL` when unaligned, `EFAULT` outside of user space or where nothing is mapped (shared).
     pub fn of(addr: u64, private: bool) -> Result<Self> {
-        if addr % 4 != 0 {
+        if !addr.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
         if !crate::arch::is_user_range(addr, 4) {
             return Err(Errno::EFAULT);
         }
         let mm = current().mm()?;
-        if !private {
-            if let Some((object, offset)) = mm.shared_place(addr)? {
-                return Ok(Self::Shared { object, offset });
-            }
+        if !private && let Some((object, offset)) = mm.shared_place(addr)? {
+            return Ok(Self::Shared { object, offset });
         }
         Ok(Self::Private { space: mm.id(), addr })
     }
@@ -296,103 +291,6 @@ pub fn wake_op(one: u64, two: u64, wake_one: u32, wake_two: u32, code: u32, priv
     Ok(woken)
 }
 
-/// The last argument of `FUTEX_WAKE_OP`.
-#[derive(Clone, Copy, Debug)]
-struct Operation {
-    op: u32,
-    comparison: u32,
-    operand: i32,
-    against: i32,
-}
-
-impl Operation {
-    fn decode(code: u32) -> Result<Self> {
-        let signed = |value: u32| (value << 20) as i32 >> 20;
-        let (op, comparison) = (code >> 28 & 7, code >> 24 & 0xf);
-        let operand = signed(code >> 12 & 0xfff);
-        if op > 4 || comparison > 5 {
-            return Err(Errno::ENOSYS);
-        }
-        let operand = if code >> 31 != 0 { 1i32.wrapping_shl(operand as u32) } else { operand };
-        Ok(Self { op, comparison, operand, against: signed(code & 0xfff) })
-    }
-
-    fn apply(self, old: u32) -> u32 {
-        let operand = self.operand as u32;
-        match self.op {
-            0 => operand,
-            1 => old.wrapping_add(operand),
-            2 => old | operand,
-            3 => old & !operand,
-            _ => old ^ operand,
-        }
-    }
-
-    fn compare(self, old: u32) -> bool {
-        let old = old as i32;
-        match self.comparison {
-            0 => old == self.against,
-            1 => old != self.against,
-            2 => old < self.against,
-            3 => old <= self.against,
-            4 => old > self.against,
-            _ => old >= self.against,
-        }
-    }
-}
-
-/// Marks the robust futexes that a thread holds at its end, and wakes one waiter of each.
-pub fn exit_robust_list(me: &Task) {
-    let head = me.robust_list.swap(0, Ordering::Relaxed);
-    if head == 0 {
-        return;
-    }
-    // A broken list is the program's own affair; what was reached is marked.
-    let _ = walk_robust_list(head, me.tid());
-}
-
-fn walk_robust_list(head: u64, tid: u32) -> Result<()> {
-    let offset: u64 = uaccess::get(head.wrapping_add(8))?;
-    let pending: u64 = uaccess::get(head.wrapping_add(16))?;
-    let mut entry: u64 = uaccess::get(head)?;
-    let mut left = ROBUST_LIMIT;
-    while entry & !1 != head && left > 0 {
-        // The next one is read first: its owner may free this one once it is woken.
-        let next = uaccess::get::<u64>(entry & !1);
-        if entry & !1 != pending & !1 {
-            owner_died((entry & !1).wrapping_add(offset), tid, false)?;
-        }
-        entry = next?;
-        left -= 1;
-    }
-    if pending & !1 != 0 {
-        owner_died((pending & !1).wrapping_add(offset), tid, true)?;
-    }
-    Ok(())
-}
-
-fn owner_died(addr: u64, tid: u32, pending: bool) -> Result<()> {
-    let mut old = uaccess::load_u32(addr)?;
-    loop {
-        if pending && old == 0 {
-            wake_address(addr, 1);
-            return Ok(());
-        }
-        if old & TID_MASK != tid & TID_MASK {
-            return Ok(());
-        }
-        let found = uaccess::cmpxchg_u32(addr, old, old & WAITERS | OWNER_DIED)?;
-        if found == old {
-            break;
-        }
-        old = found;
-    }
-    if old & WAITERS != 0 {
-        wake_address(addr, 1);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,17 +326,5 @@ mod tests {
         assert_eq!(move_waiters(&key(0x1000), &key(0x2000), 2), 2);
         assert_eq!(wake_key(&key(0x2000), 9, MATCH_ANY), 2);
         assert!(leave(&all[2]) && !leave(&all[0]));
-    }
-
-    #[test]
-    fn wake_op_codes_decode() {
-        // OP_ADD 5, CMP_GT -1.
-        let operation = Operation::decode(1 << 28 | 4 << 24 | 5 << 12 | 0xfff).unwrap();
-        assert_eq!(operation.apply(3), 8);
-        assert!(operation.compare(0) && !operation.compare(u32::MAX));
-        // OP_OR with a shifted operand.
-        let operation = Operation::decode(1 << 31 | 2 << 28 | 4 << 12).unwrap();
-        assert_eq!(operation.apply(1), 17);
-        assert!(Operation::decode(7 << 28).is_err());
     }
 }
