@@ -92,7 +92,9 @@ fn attend(
         match sandbox.control().receive().context("sandbox")? {
             Some(FromSandbox::Ready) => timing::phase("ready"),
             Some(FromSandbox::Exited { wait_status }) => return Ok(exit_status(wait_status)),
-            Some(FromSandbox::StartFailed { message, .. } | FromSandbox::Failed { message }) => bail!("{message}"),
+            Some(FromSandbox::StartFailed { message, .. } | FromSandbox::Failed { message }) => {
+                bail!("{message}")
+            }
             None => bail!("the sandbox died without a word; its log may tell more"),
         }
     }

@@ -123,7 +123,7 @@ impl AddressSpace {
     /// # Errors
     /// `EINVAL`, `ENOMEM`.
     pub fn unmap(&self, start: u64, len: u64) -> Result<()> {
-        if start % PAGE_SIZE != 0 || len == 0 {
+        if !start.is_multiple_of(PAGE_SIZE) || len == 0 {
             return Err(Errno::EINVAL);
         }
         let end = range_end(start, len).ok_or(Errno::EINVAL)?;
@@ -140,7 +140,7 @@ impl AddressSpace {
     /// # Errors
     /// `EINVAL`, `ENOMEM` (a hole), `EACCES` (the object forbids it).
     pub fn protect(&self, start: u64, len: u64, prot: Prot) -> Result<()> {
-        if start % PAGE_SIZE != 0 {
+        if !start.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
         if len == 0 {
@@ -265,7 +265,7 @@ impl AddressSpace {
     pub fn remap(&self, start: u64, old_len: u64, new_len: u64, target: Option<u64>) -> Result<u64> {
         let old_len = page_up(old_len).ok_or(Errno::EINVAL)?;
         let new_len = page_up(new_len).filter(|&len| len != 0 && len <= USER_END).ok_or(Errno::EINVAL)?;
-        if start % PAGE_SIZE != 0 {
+        if !start.is_multiple_of(PAGE_SIZE) {
             return Err(Errno::EINVAL);
         }
         let fixed = target.filter(|&to| to != 0);
@@ -362,7 +362,7 @@ impl Inner {
     fn place(&self, request: &MapRequest, len: u64) -> Result<u64> {
         let exact = request.place.intersects(MapFlags::FIXED | MapFlags::NOREPLACE);
         if exact {
-            if request.addr % PAGE_SIZE != 0 {
+            if !request.addr.is_multiple_of(PAGE_SIZE) {
                 return Err(Errno::EINVAL);
             }
             let end = range_end(request.addr, len).ok_or(Errno::ENOMEM)?;

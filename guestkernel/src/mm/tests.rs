@@ -180,7 +180,7 @@ fn memory_comes_back() {
     mem::init_for_tests();
     let space = AddressSpace::new().unwrap();
     map(&space, 0, 16, Prot::READ | Prot::WRITE).unwrap();
-    space.write_memory(page(0), &[1; 16 * PAGE_SIZE as usize]).unwrap();
+    space.write_memory(page(0), &vec![1; 16 * PAGE_SIZE as usize]).unwrap();
     assert_eq!(space.usage().1, 16);
     let child = space.fork().unwrap();
     child.write_memory(page(3), &[2]).unwrap();

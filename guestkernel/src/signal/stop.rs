@@ -134,8 +134,8 @@ mod tests {
 
     #[test]
     fn only_a_complete_stop_is_reported_as_continued() {
-        let mut inner = Inner::default();
-        inner.job = JobControl { stop: SIGSTOP, to_stop: 2, ..JobControl::default() };
+        let job = JobControl { stop: SIGSTOP, to_stop: 2, ..JobControl::default() };
+        let mut inner = Inner { job, ..Inner::default() };
         assert_eq!(one_less(&mut inner), None);
         let mut early = Inner { job: inner.job, ..Inner::default() };
         assert!(!prepare(&mut early, SIGCONT));

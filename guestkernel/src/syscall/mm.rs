@@ -37,7 +37,7 @@ fn rights(value: u32) -> Prot {
 pub fn mmap(args: &Args) -> Result<u64> {
     let (addr, len, prot, flags) = (args.addr(0), args.0[1], args.uint(2), args.uint(3));
     let offset = args.0[5];
-    if offset % PAGE_SIZE != 0 || len == 0 {
+    if !offset.is_multiple_of(PAGE_SIZE) || len == 0 {
         return Err(Errno::EINVAL);
     }
     let pages = page_up(len).ok_or(Errno::ENOMEM)? / PAGE_SIZE;
