@@ -178,6 +178,9 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
     log.timing("jail");
 
     let vm = Vm::new(kvm, config.cpus)?;
+    if let [first, ..] = vm.features.missing()[..] {
+        return Err(Error::Config(format!("this CPU lacks {first}, which the sentry's protection needs")));
+    }
     log.timing("vm");
     let memory = Arc::new(Memory::new(bytes, config.window_len)?);
     vm.map(&memory)?;

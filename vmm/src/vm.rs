@@ -54,11 +54,6 @@ impl Vm {
             kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).kvm("KVM_GET_SUPPORTED_CPUID")?,
             cpus,
         );
-        if let [first, ..] = features.missing()[..] {
-            return Err(Error::Config(format!(
-                "this CPU lacks {first}, which the sentry's protection needs"
-            )));
-        }
         let fd = kvm.create_vm().kvm("KVM_CREATE_VM")?;
         fd.set_identity_map_address(IDENTITY_MAP).kvm("KVM_SET_IDENTITY_MAP_ADDR")?;
         fd.set_tss_address(TSS).kvm("KVM_SET_TSS_ADDR")?;
