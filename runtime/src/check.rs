@@ -79,12 +79,15 @@ fn module() -> Finding {
 pub(crate) fn check() -> Result<i32> {
     cpu().print();
     module().print();
-    match open_kvm() {
-        Err(error) => {
-            Finding::Bad(error.to_string()).print();
-            return Ok(1);
-        }
-        Ok(_) => Finding::Good(format!("{KVM}: can be opened")).print(),
+    let report = vmm::check::probe();
+    for problem in &report.problems {
+        Finding::Bad(format!("{problem}: {}", problem.advice())).print();
     }
-    Ok(0)
+    if report.usable() {
+        Finding::Good(format!("{KVM}: a guest ran: ring 3, system call, fault, exit")).print();
+    }
+    if let Some(costs) = report.costs {
+        Finding::Good(format!("cost: {} ns an exit, {} ns a system call", costs.exit, costs.syscall)).print();
+    }
+    Ok(i32::from(!report.usable()))
 }

@@ -9,6 +9,7 @@ mod cpu;
 mod error;
 mod events;
 mod filter;
+pub mod harness;
 mod image;
 mod jail;
 mod log;

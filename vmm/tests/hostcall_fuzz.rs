@@ -1,0 +1,200 @@
+//! Throws random call pages at a hostcall server over a temporary directory: it must not panic, must not reach
+//! anything outside the directory, and must not leak descriptors.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use hostcall::{Attr, CallPage, Hostcall, IoRange, PAGE_SIZE};
+use vmm::harness::Harness;
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+/// Calls of one run, and longest runs; `FUZZ_CALLS` in the environment asks for more.
+const CALLS: u64 = 30_000;
+
+/// xorshift64*: the same run for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// A number that is likely to be on an edge of something.
+    fn number(&mut self) -> u64 {
+        match self.below(10) {
+            0..=3 => self.below(8),
+            4 => self.below(300),
+            5 => self.below(8) * 4096,
+            6 => u64::MAX - self.below(8192),
+            7 => 1 << self.below(64),
+            8 => (1 << 20) - self.below(4097),
+            _ => self.next(),
+        }
+    }
+}
+
+const NAMES: &[&[u8]] = &[
+    b"a",
+    b"b",
+    b"dir",
+    b"file",
+    b"escape",
+    b"absolute",
+    b"..",
+    b".",
+    b"",
+    b"../secret",
+    b"/etc/passwd",
+    b"x/y",
+    b"nul\0nul",
+    b"fifo",
+    b"new",
+    b"loop",
+];
+
+fn page(random: &mut Random) -> CallPage {
+    let mut page = CallPage::new_zeroed();
+    let calls = Hostcall::ALL;
+    page.header.nr = match random.below(20) {
+        0 => u32::try_from(random.below(100)).unwrap(),
+        _ => calls[usize::try_from(random.below(calls.len() as u64)).unwrap()] as u32,
+    };
+    for arg in &mut page.header.args {
+        *arg = random.number();
+    }
+    if random.below(4) == 0 {
+        for byte in &mut page.data[..512] {
+            *byte = u8::try_from(random.below(256)).unwrap();
+        }
+        return page;
+    }
+    let call = Hostcall::from_nr(page.header.nr);
+    if matches!(call, Some(Hostcall::FsRead | Hostcall::FsWrite | Hostcall::ReleaseMemory)) {
+        for index in 0..4 {
+            let range = IoRange { gpa: random.number(), len: random.number() };
+            page.data[index * 16..][..16].copy_from_slice(range.as_bytes());
+        }
+        return page;
+    }
+    let mut name = || NAMES[usize::try_from(random.next() % NAMES.len() as u64).unwrap()];
+    let (first, second) = (name(), name());
+    page.data[..first.len()].copy_from_slice(first);
+    page.data[first.len()..][..second.len()].copy_from_slice(second);
+    page.header.args[0] = 1 + page.header.args[0] % 12;
+    page.header.args[1] = first.len() as u64;
+    match call {
+        Some(Hostcall::FsSymlink) => page.header.args[2] = second.len() as u64,
+        Some(Hostcall::FsRename) => {
+            page.header.args[2] = 1 + page.header.args[2] % 12;
+            page.header.args[3] = second.len() as u64;
+            page.header.args[4] %= 4;
+        }
+        Some(Hostcall::FsLink) => {
+            page.header.args[1] = 1 + page.header.args[2] % 12;
+            page.header.args[2] = first.len() as u64;
+        }
+        Some(Hostcall::FsUnlink) => page.header.args[2] %= 2,
+        Some(Hostcall::FsOpen) => page.header.args[1] = 1 + page.header.args[1] % 3,
+        _ => {}
+    }
+    page
+}
+
+struct Scene {
+    top: PathBuf,
+    secret: (u64, u64),
+}
+
+impl Scene {
+    fn new(name: &str) -> Self {
+        let top = std::env::temp_dir().join(format!("ringfence-{name}-{}", std::process::id()));
+        let root = top.join("root");
+        fs::create_dir_all(root.join("dir")).unwrap();
+        fs::write(top.join("secret"), "secret").unwrap();
+        fs::write(root.join("file"), vec![7; 10_000]).unwrap();
+        symlink("../secret", root.join("escape")).unwrap();
+        symlink(top.join("secret"), root.join("absolute")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        let meta = fs::metadata(top.join("secret")).unwrap();
+        Self { secret: (meta.dev(), meta.ino()), top }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.top.join("root")
+    }
+
+    fn check(&self) {
+        assert_eq!(fs::read(self.top.join("secret")).unwrap(), b"secret");
+        let mut names: Vec<_> = fs::read_dir(&self.top).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["root", "secret"]);
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        make_removable(&self.root());
+        let _ = fs::remove_dir_all(&self.top);
+    }
+}
+
+/// The server may have been asked to take all rights from a directory.
+fn make_removable(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let _ = fs::set_permissions(directory, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_removable(&entry.path());
+        }
+    }
+}
+
+/// Keeps files small whatever sizes are asked for.
+fn limit_file_size() {
+    let limit = libc::rlimit { rlim_cur: 4 << 20, rlim_max: 4 << 20 };
+    // SAFETY: `limit` is a valid structure; an ignored signal has no handler that could run.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
+#[test]
+fn random_calls_do_no_harm() {
+    limit_file_size();
+    let scene = Scene::new("fuzz");
+    let harness = Harness::new(&scene.root()).unwrap();
+    let before = Harness::descriptors().unwrap();
+    let calls = std::env::var("FUZZ_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(CALLS);
+    let mut random = Random(0x5eed_0001);
+    let mut served = 0;
+    for _ in 0..calls {
+        let request = page(&mut random);
+        let bytes: [u8; PAGE_SIZE] = request.as_bytes().try_into().unwrap();
+        let Some(answer) = harness.call(&bytes).unwrap() else { continue };
+        let answer = CallPage::read_from_bytes(&answer).unwrap();
+        assert!(answer.header.ret >= -4095, "{:?}", request.header);
+        if answer.header.ret < 0 {
+            continue;
+        }
+        served += 1;
+        let call = Hostcall::from_nr(request.header.nr);
+        if matches!(call, Some(Hostcall::FsLookup | Hostcall::FsGetattr | Hostcall::FsCreate)) {
+            let (attr, _) = Attr::read_from_prefix(&answer.data).unwrap();
+            assert_ne!((attr.dev, attr.ino), scene.secret, "{:?}", request.header);
+        }
+    }
+    assert!(served > calls / 20, "only {served} of {calls} calls did anything");
+    scene.check();
+    assert!(Harness::descriptors().unwrap() <= before + 512);
+}
