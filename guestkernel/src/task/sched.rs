@@ -357,8 +357,9 @@ pub fn yield_now() {
 
 /// Ends the current task; another one runs from here on. The task must be off every list but its zombie's.
 pub fn exit_current() -> ! {
-    current().sched.state.store(DEAD, Ordering::SeqCst);
     loop {
+        // Every time: a stale queue entry of this task makes it look runnable once more.
+        current().sched.state.store(DEAD, Ordering::SeqCst);
         schedule();
     }
 }
