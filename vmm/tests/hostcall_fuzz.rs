@@ -1,5 +1,6 @@
 //! Throws random call pages at a hostcall server over a temporary directory: it must not panic, must not reach
 //! anything outside the directory, and must not leak descriptors.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 use std::{
     fs,
