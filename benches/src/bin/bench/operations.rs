@@ -60,9 +60,9 @@ pub(crate) fn measure(system: System, names: &[&str], place: &Place, options: &O
 fn count_exits(system: System, figures: &mut Figures, place: &Place) {
     for (name, figure) in figures.iter_mut().filter(|(_, figure)| figure.median.is_some()) {
         eprintln!("{system}: exits of {name}");
-        let runs = runs_for(figure.median.unwrap_or(1.0));
-        let short = exits_of(system, name, runs, place);
-        let long = exits_of(system, name, runs * 2, place);
+        let batch = batch_for(figure.median.unwrap_or(1.0));
+        let short = exits_of(system, name, batch, place);
+        let long = exits_of(system, name, batch * 2, place);
         match (short, long) {
             (Ok(short), Ok(long)) => {
                 let each =
@@ -76,21 +76,21 @@ fn count_exits(system: System, figures: &mut Figures, place: &Place) {
     }
 }
 
-/// Runs per batch that make a batch a few milliseconds long, so that what starting costs now more and now less weighs
-/// little.
-fn runs_for(cost: f64) -> u64 {
+/// Operations per batch that make a batch a few milliseconds long, so that what starting costs now more and now
+/// less weighs little.
+fn batch_for(cost: f64) -> u64 {
     const BATCH: f64 = 4e6;
     ((BATCH / cost.max(1.0)) as u64).clamp(4, 20_000)
 }
 
 /// Operations done and exits taken by one container that runs one operation.
-fn exits_of(system: System, name: &str, runs: u64, place: &Place) -> Result<(u64, Exits)> {
+fn exits_of(system: System, name: &str, batch: u64, place: &Place) -> Result<(u64, Exits)> {
     let counter = Counter::new(Path::new(TRACING))?;
     let program = format!("{FOLDER}/opbench");
-    let runs = runs.to_string();
+    let batch = batch.to_string();
     let mut operations = None;
     place.clear(system, "bench-operations");
-    let mut command = place.run(system, &[&program, "--root", FOLDER, name, &runs])?;
+    let mut command = place.run(system, &[&program, "--root", FOLDER, name, &batch])?;
     converse(&mut command, place.limit, |line| {
         operations = operations.or_else(|| OpLine::parse(line)?.total);
         false

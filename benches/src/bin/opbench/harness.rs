@@ -28,8 +28,8 @@ pub(crate) struct Operation {
 pub(crate) struct Settings {
     /// Rows, in the order in which they run.
     pub(crate) names: Vec<String>,
-    /// Runs per batch instead of the operation's own number.
-    pub(crate) runs: Option<u64>,
+    /// Operations per batch, rounded up to whole runs, instead of the operation's own number.
+    pub(crate) operations: Option<u64>,
     /// Seconds to sleep first.
     pub(crate) settle: u64,
     /// Folder on the container's root file system.
@@ -49,8 +49,13 @@ pub(crate) enum Options {
 
 /// Reads the command line.
 pub(crate) fn parse(args: &[String]) -> Result<Options, String> {
-    let mut settings =
-        Settings { names: Vec::new(), runs: None, settle: 0, root: "/bench".into(), tmp: "/tmp".into() };
+    let mut settings = Settings {
+        names: Vec::new(),
+        operations: None,
+        settle: 0,
+        root: "/bench".into(),
+        tmp: "/tmp".into(),
+    };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
@@ -65,7 +70,7 @@ pub(crate) fn parse(args: &[String]) -> Result<Options, String> {
             "--all" => settings.names = ops::OPERATIONS.iter().map(|op| op.name.into()).collect(),
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}")),
             name if settings.names.is_empty() => settings.names.push(name.into()),
-            count if settings.runs.is_none() => settings.runs = Some(number(count)?.max(1)),
+            count if settings.operations.is_none() => settings.operations = Some(number(count)?.max(1)),
             extra => return Err(format!("unexpected argument {extra:?}")),
         }
     }
@@ -85,7 +90,7 @@ pub(crate) fn measure(op: &Operation, settings: &Settings) -> String {
 }
 
 fn sample(op: &Operation, settings: &Settings) -> io::Result<String> {
-    let runs = settings.runs.unwrap_or(op.runs);
+    let runs = settings.operations.map_or(op.runs, |operations| operations.div_ceil(op.unit));
     let warm_up = op.runs.div_ceil(2);
     let mut body = (op.prepare)(settings)?;
     body(warm_up)?;
@@ -139,7 +144,7 @@ mod tests {
     fn a_name_and_a_count() {
         let settings = settings("--settle 3 getpid 20");
         assert_eq!(settings.names, ["getpid"]);
-        assert_eq!((settings.runs, settings.settle), (Some(20), 3));
+        assert_eq!((settings.operations, settings.settle), (Some(20), 3));
     }
 
     #[test]
@@ -171,6 +176,6 @@ mod tests {
         let op = Operation { name: "nop", runs: 10, unit: 4, prepare: |_| Ok(Box::new(|_| Ok(()))) };
         let settings = settings("nop 20");
         let line = measure(&op, &settings);
-        assert!(line.contains("\"iters\":80,\"total\":740"), "{line}");
+        assert!(line.contains("\"iters\":20,\"total\":200"), "{line}");
     }
 }

@@ -16,7 +16,7 @@ mod sys;
 use harness::{Options, Settings, parse};
 
 const USAGE: &str = "\
-usage: opbench [--settle SECONDS] [--root DIR] [--tmp DIR] NAME [ITERATIONS]
+usage: opbench [--settle SECONDS] [--root DIR] [--tmp DIR] NAME [OPERATIONS]
        opbench [--settle SECONDS] [--root DIR] [--tmp DIR] --only NAME,NAME… | --all
        opbench --prepare DIR       make the files that the operations read
        opbench --list              names, one per line";
