@@ -12,6 +12,7 @@ use oci_spec::runtime::Spec;
 use crate::{
     bundle::check_id,
     cli::Global,
+    signals::forwarded,
     state::{self, State},
 };
 
@@ -60,15 +61,27 @@ fn signal_number(text: &str) -> Result<i32> {
     }
 }
 
-/// `kill ID SIGNAL`: the foreground `run` forwards what it is sent; SIGKILL ends the sandbox.
-pub(crate) fn kill(global: &Global, id: &str, signal: &str, _all: bool) -> Result<i32> {
+/// `kill ID SIGNAL`: SIGKILL ends the sandbox, and with it every process; the `run` process forwards the rest.
+pub(crate) fn kill(global: &Global, id: &str, signal: &str, all: bool) -> Result<i32> {
     let number = signal_number(signal)?;
     let (state, running) = find(global, id)?;
     if !running {
         bail!("container not running");
     }
-    let signal = Signal::try_from(number).context("real-time signals cannot be sent yet")?;
-    send(Pid::from_raw(state.pid as i32), signal).context("kill")?;
+    let target = match number {
+        libc::SIGKILL => state.pid,
+        // What `run` does not block and forward would hit `run` itself.
+        _ if all || !forwarded(number) => {
+            bail!("signal {number} can be sent only by a process of the container")
+        }
+        _ => state.attendant,
+    };
+    // SAFETY: kill(2) takes no pointer.
+    #[allow(unsafe_code, reason = "nix knows no real-time signals")]
+    let sent = unsafe { libc::kill(target as i32, number) };
+    if sent != 0 {
+        return Err(std::io::Error::last_os_error()).context("kill");
+    }
     Ok(0)
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::process::ExitStatusExt,
+    },
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -49,29 +52,35 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
     if result.is_err() {
         let _ = sandbox.kill();
     }
-    let _ = sandbox.wait();
+    let ended = sandbox.wait().context("wait for the sandbox process")?;
     timing::phase("exited");
     drop(owned);
     if let Some(path) = &options.pid_file {
         let _ = fs::remove_file(path);
     }
     timing::phase("cleaned");
-    result
+    match result? {
+        Some(status) => Ok(status),
+        // `kill ID KILL` and the host's OOM killer end the sandbox as runc's init would end.
+        None if ended.signal() == Some(libc::SIGKILL) => Ok(128 + libc::SIGKILL),
+        None => bail!("the sandbox ended without a word ({ended}); its log may tell more"),
+    }
 }
 
-/// Records the container, then forwards signals until it ends.
+/// Records the container, then forwards signals until it ends. Its exit status, if the sandbox lived to tell it.
 fn attend(
     sandbox: &mut SandboxProcess,
     owned: &Owned,
     bundle: &Bundle,
     options: &Run,
     signals: &Signals,
-) -> Result<i32> {
+) -> Result<Option<i32>> {
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     owned.write(&State {
         oci_version: bundle.spec.version().clone(),
         id: options.id.clone(),
         pid: sandbox.pid(),
+        attendant: std::process::id(),
         bundle: bundle.path.clone(),
         created,
         annotations: bundle.spec.annotations().clone().unwrap_or_default(),
@@ -91,11 +100,11 @@ fn attend(
         }
         match sandbox.control().receive().context("sandbox")? {
             Some(FromSandbox::Ready) => timing::phase("ready"),
-            Some(FromSandbox::Exited { wait_status }) => return Ok(exit_status(wait_status)),
+            Some(FromSandbox::Exited { wait_status }) => return Ok(Some(exit_status(wait_status))),
             Some(FromSandbox::StartFailed { message, .. } | FromSandbox::Failed { message }) => {
                 bail!("{message}")
             }
-            None => bail!("the sandbox died without a word; its log may tell more"),
+            None => return Ok(None),
         }
     }
 }

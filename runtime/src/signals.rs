@@ -5,6 +5,22 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
+/// Faults of this process itself, and what tells it of its child and its output.
+const OWN: [Signal; 7] = [
+    Signal::SIGSEGV,
+    Signal::SIGBUS,
+    Signal::SIGILL,
+    Signal::SIGFPE,
+    Signal::SIGTRAP,
+    Signal::SIGCHLD,
+    Signal::SIGPIPE,
+];
+
+/// Whether a waiting `run` hands this signal on to the container.
+pub(crate) fn forwarded(signal: i32) -> bool {
+    ![libc::SIGKILL, libc::SIGSTOP].contains(&signal) && !OWN.iter().any(|&own| own as i32 == signal)
+}
+
 /// The signals as a readable descriptor.
 #[derive(Debug)]
 pub(crate) struct Signals(OwnedFd);
@@ -13,18 +29,7 @@ impl Signals {
     /// Blocks what is to be forwarded and opens the descriptor.
     pub(crate) fn block() -> Result<Self> {
         let mut set = SigSet::all();
-        // Faults of this process itself, and what cannot be caught.
-        for own in [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGILL,
-            Signal::SIGFPE,
-            Signal::SIGTRAP,
-            Signal::SIGCHLD,
-            Signal::SIGPIPE,
-        ] {
-            set.remove(own);
-        }
+        OWN.into_iter().for_each(|own| set.remove(own));
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).context("sigprocmask")?;
         // SAFETY: the set is a valid signal set; the call makes a new descriptor.
         #[allow(unsafe_code, reason = "nix has no signalfd that gives its descriptor away")]

@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) id: String,
     /// Process id of the sandbox.
     pub(crate) pid: u32,
+    /// Process id of the `run` that waits for it and forwards signals.
+    pub(crate) attendant: u32,
     /// Bundle directory.
     pub(crate) bundle: PathBuf,
     /// Seconds since the epoch.
@@ -128,6 +130,7 @@ mod tests {
             oci_version: "1.2.0".into(),
             id: id.into(),
             pid: 1,
+            attendant: 1,
             bundle: "/b".into(),
             created: 0,
             annotations: Default::default(),

@@ -79,8 +79,16 @@ pub fn set_current(task: &Arc<Task>) {
     context::set_current_pointer(Arc::as_ptr(task).cast(), context_of(task));
 }
 
-/// Leaves `prev`, which is current, for `next`, until something switches back. Both are alive until
-/// `finish_switch` ran on the other side.
-pub fn switch(prev: &Task, next: &Arc<Task>) {
-    context::switch_to(context_of(prev), context_of(next), Arc::as_ptr(next).cast());
+/// Leaves `prev`, which is current, for `next`, until something switches back.
+///
+/// Takes `next` and lets go of it before the switch: a task that exits never comes back to do so. The scheduler's
+/// own reference (what runs on this CPU) keeps `next` alive, as it keeps `prev` until `finish_switch` ran on the
+/// other side.
+pub fn switch(prev: &Task, next: Arc<Task>) {
+    let place = Arc::as_ptr(&next);
+    debug_assert!(Arc::strong_count(&next) > 1, "the scheduler holds what it switches to");
+    drop(next);
+    // SAFETY: the scheduler put its own reference to `next` where only the next switch on this CPU takes it away.
+    let next = unsafe { &*place };
+    context::switch_to(context_of(prev), context_of(next), place.cast());
 }

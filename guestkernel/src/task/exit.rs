@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     arch::{self, uaccess},
+    fs::locks,
     futex,
     signal::{
         self, SIGCHLD, SIGCONT, SIGHUP, SigInfo,
@@ -129,6 +130,8 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
         timer::cancel(timer);
     }
     drop(exe);
+    // fcntl(2): record locks belong to the process, whoever still shares its descriptors.
+    locks::process_exit(process.pid);
     if process.pid == 1 {
         log::debug!("the first process ended with status {status:#x}");
         arch::exit_sandbox(status);

@@ -430,10 +430,8 @@ fn switch_to(here: usize, cpu: &Cpu, next: Arc<Task>) -> bool {
     if let Some(mm) = next.address_space() {
         mm.activate();
     }
-    let target = next.clone();
-    *cpu.leaving.lock() = cpu.running.lock().replace(next);
-    arch::switch(&me, &target);
-    drop(target);
+    *cpu.leaving.lock() = cpu.running.lock().replace(next.clone());
+    arch::switch(&me, next);
     finish_switch();
     true
 }
