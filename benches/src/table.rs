@@ -29,25 +29,45 @@ pub fn text(report: &Report) -> String {
     out
 }
 
-/// A table for a Markdown document.
+/// Tables for a Markdown document: the rows with, at the end, the exits per operation of each system for which they
+/// were counted; and where a start goes.
 #[must_use]
 pub fn markdown(report: &Report) -> String {
+    let counted: Vec<&String> = report.systems.iter().filter(|system| has_exits(report, system)).collect();
     let mut out = format!("| {} per operation |", report.unit);
     report.systems.iter().for_each(|system| push(&mut out, &format!(" {system} |")));
+    counted.iter().for_each(|system| push(&mut out, &format!(" exits, {system} |")));
     push(&mut out, "\n| --- |");
-    report.systems.iter().for_each(|_| push(&mut out, " ---: |"));
+    (0..report.systems.len() + counted.len()).for_each(|_| push(&mut out, " ---: |"));
     out.push('\n');
     for row in &report.rows {
         push(&mut out, &format!("| {} (`{}`) |", title(row), row.name));
         for system in &report.systems {
             push(&mut out, &format!(" {} |", cell(row.systems.get(system), " ", kind(row))));
         }
+        for system in &counted {
+            let exits = row.systems.get(*system).and_then(|figure| figure.exits);
+            push(&mut out, &format!(" {} |", exits.map_or(String::new(), |exits| exits_text(exits, 2))));
+        }
         out.push('\n');
     }
     push(&mut out, "| geometric mean of operations |");
     report.systems.iter().for_each(|system| push(&mut out, &format!(" {} |", mean(report, system))));
+    counted.iter().for_each(|_| push(&mut out, " |"));
     out.push('\n');
+    if !report.breakdown.is_empty() {
+        push(&mut out, &format!("\n| phase of `ringfence run /bin/true` | {} | reached at |\n", report.unit));
+        push(&mut out, "| --- | ---: | ---: |\n");
+        for phase in &report.breakdown {
+            let [cost, at] = [phase.cost, phase.at].map(|value| grouped(value, 0));
+            push(&mut out, &format!("| {} | {cost} | {at} |\n", phase.name));
+        }
+    }
     out
+}
+
+fn has_exits(report: &Report, system: &str) -> bool {
+    report.rows.iter().filter_map(|row| row.systems.get(system)).any(|figure| figure.exits.is_some())
 }
 
 fn push(out: &mut String, text: &str) {
@@ -137,15 +157,19 @@ fn exits_of(report: &Report, system: &str) -> String {
     );
     for (row, figure) in counted {
         let amounts = [figure.exits, figure.interrupt_exits, figure.user_exits]
-            .map(|exits| exits.map_or("-".into(), exits_text));
+            .map(|exits| exits.map_or("-".into(), |exits| exits_text(exits, 3)));
         line(&mut out, title(row), amounts.iter().map(String::as_str));
     }
     out
 }
 
-fn exits_text(exits: f64) -> String {
+fn exits_text(exits: f64, decimals: usize) -> String {
+    let text = format!("{exits:.decimals$}");
     // No minus sign before a zero that noise has left slightly negative.
-    format!("{:.3}", if exits.abs() < 0.0005 { 0.0 } else { exits })
+    match text.strip_prefix('-') {
+        Some(amount) if amount.chars().all(|digit| matches!(digit, '0' | '.')) => amount.into(),
+        _ => text,
+    }
 }
 
 /// Where ringfence's `run /bin/true` goes, and what lies outside the phases that it logs.

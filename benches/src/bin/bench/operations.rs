@@ -79,7 +79,7 @@ fn count_exits(system: System, figures: &mut Figures, place: &Place) {
 /// Operations per batch that make a batch a few milliseconds long, so that what starting costs now more and now
 /// less weighs little.
 fn batch_for(cost: f64) -> u64 {
-    const BATCH: f64 = 4e6;
+    const BATCH: f64 = 1e7;
     ((BATCH / cost.max(1.0)) as u64).clamp(4, 20_000)
 }
 
