@@ -1,8 +1,8 @@
 //! Running a runtime on a bundle.
 
 use std::{
-    io::Write,
-    os::unix::process::CommandExt,
+    io::{Read, Write},
+    os::{fd::AsRawFd, unix::process::CommandExt},
     path::Path,
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -25,10 +25,26 @@ pub(crate) fn id() -> String {
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Sends a signal.
+pub(crate) fn kill(pid: u32, signal: i32) {
+    // SAFETY: kill takes no pointer.
+    #[allow(unsafe_code, reason = "std sends no signal but SIGKILL, and that only to its own children")]
+    unsafe {
+        libc::kill(pid.cast_signed(), signal);
+    }
+}
+
 /// Starts `program run` on a bundle, in a process group of its own.
 pub(crate) fn start(program: &str, bundle: &Path, id: &str) -> Result<Child> {
-    Command::new(program)
-        .args(["run", "--bundle"])
+    start_under(&[], program, bundle, id)
+}
+
+/// The same, started by the command `wrapper`.
+fn start_under(wrapper: &[&str], program: &str, bundle: &Path, id: &str) -> Result<Child> {
+    let mut words = wrapper.iter().chain([&program, &"run", &"--bundle"]);
+    let mut command = Command::new(words.next().context("no program")?);
+    command
+        .args(words)
         .arg(bundle)
         .arg(id)
         .process_group(0)
@@ -39,6 +55,29 @@ pub(crate) fn start(program: &str, bundle: &Path, id: &str) -> Result<Child> {
         .with_context(|| program.to_owned())
 }
 
+/// Reads standard output into `seen` until `text` appears in what is read now.
+pub(crate) fn await_text(child: &mut Child, seen: &mut Vec<u8>, text: &str) -> Result<()> {
+    let (start, from) = (Instant::now(), seen.len());
+    let output = child.stdout.as_mut().context("stdout")?;
+    while !seen[from..].windows(text.len()).any(|part| part == text.as_bytes()) {
+        let mut poll = libc::pollfd { fd: output.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid entry.
+        #[allow(unsafe_code, reason = "std reads without a time limit")]
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 100) };
+        if start.elapsed() > LIMIT / 2 {
+            bail!("no {text:?} within {} s", LIMIT.as_secs() / 2);
+        }
+        if ready > 0 {
+            let mut byte = [0];
+            if output.read(&mut byte)? == 0 {
+                bail!("it ends without {text:?}");
+            }
+            seen.push(byte[0]);
+        }
+    }
+    Ok(())
+}
+
 /// Waits with a time limit.
 pub(crate) fn finish(child: Child) -> Result<Output> {
     let group = child.id() as i32;
@@ -46,11 +85,7 @@ pub(crate) fn finish(child: Child) -> Result<Output> {
     let start = Instant::now();
     while !watch.is_finished() {
         if start.elapsed() > LIMIT {
-            // SAFETY: kill takes no pointer.
-            #[allow(unsafe_code, reason = "std kills processes, not groups")]
-            unsafe {
-                libc::kill(-group, libc::SIGKILL);
-            }
+            kill(group.cast_unsigned().wrapping_neg(), libc::SIGKILL);
             bail!("no end within {} s", LIMIT.as_secs());
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -63,7 +98,15 @@ pub(crate) fn finish(child: Child) -> Result<Output> {
 
 /// Runs a container to its end with `input` as its standard input.
 pub(crate) fn run_with(program: &str, bundle: &Path, input: &[u8]) -> Result<Output> {
-    let mut child = start(program, bundle, &id())?;
+    feed(start(program, bundle, &id())?, input)
+}
+
+/// Runs a container to its end without input, started by the command `wrapper`.
+pub(crate) fn run_under(wrapper: &[&str], program: &str, bundle: &Path) -> Result<Output> {
+    feed(start_under(wrapper, program, bundle, &id())?, b"")
+}
+
+fn feed(mut child: Child, input: &[u8]) -> Result<Output> {
     let mut stdin = child.stdin.take().context("stdin")?;
     let input = input.to_vec();
     let feed = std::thread::spawn(move || stdin.write_all(&input));

@@ -2,7 +2,8 @@
 //!
 //! Runs as root where there is KVM (the test VM, or a host). Each case makes its bundle, runs it under the
 //! runtime, and where it makes sense under runc first: what a user sees must agree. Names given as arguments
-//! choose cases. `RINGFENCE_RUNTIME` names another runtime, as a check on the cases.
+//! choose cases. `RINGFENCE_RUNTIME` names another runtime, as a check on the cases; `RINGFENCE_TEST_SCALE` gives
+//! the percentage of repetitions; `RINGFENCE_TEST_VERBOSE` shows why cases fail that are known to.
 
 mod bundle;
 mod cases;
@@ -12,23 +13,35 @@ use std::{process::ExitCode, time::Instant};
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed, mut known) = (0, 0, 0);
     for (name, case) in cases::ALL {
         if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
             continue;
         }
         let start = Instant::now();
-        match case() {
-            Ok(note) => {
+        let reason = cases::KNOWN.iter().find(|(case, _)| *case == name).map(|(_, reason)| reason);
+        match (case(), reason) {
+            (Err(error), Some(reason)) => {
+                known += 1;
+                println!("known {name} ({:.1} s) {reason}", start.elapsed().as_secs_f32());
+                if std::env::var_os("RINGFENCE_TEST_VERBOSE").is_some() {
+                    println!("      {error:#}");
+                }
+            }
+            (Ok(_), Some(_)) => {
+                failed += 1;
+                println!("FAIL  {name}: passes, so it is to be taken off the list of known failures");
+            }
+            (Ok(note), None) => {
                 passed += 1;
                 println!("ok    {name} ({:.1} s) {note}", start.elapsed().as_secs_f32());
             }
-            Err(error) => {
+            (Err(error), None) => {
                 failed += 1;
                 println!("FAIL  {name} ({:.1} s)\n      {error:#}", start.elapsed().as_secs_f32());
             }
         }
     }
-    println!("{passed} passed, {failed} failed");
+    println!("{passed} passed, {failed} failed, {known} known to fail");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

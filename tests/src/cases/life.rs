@@ -1,0 +1,123 @@
+//! What a container costs while it lives and leaves when it ends.
+
+use std::{collections::BTreeSet, fs, thread, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use super::scaled;
+use crate::{
+    bundle::Bundle,
+    command::{finish, id, kill, run, runtime, start},
+};
+
+/// What a container could leave: processes of the runtime, mounts, cgroups, sockets, state.
+pub(super) fn traces() -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Ok(program) = fs::read_link(entry.path().join("exe")) else { continue };
+        if program.ends_with("ringfence") {
+            found.insert(format!("process {name}"));
+        }
+    }
+    for (what, path) in [("mount", "/proc/self/mounts"), ("socket", "/proc/net/unix")] {
+        for line in fs::read_to_string(path)?.lines().filter(|line| line.contains("ringfence")) {
+            found.insert(format!("{what} {line}"));
+        }
+    }
+    for directory in ["/run/ringfence", "/sys/fs/cgroup"] {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            found.insert(entry.path().to_string_lossy().into_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Fails unless what is there is what was there before, within a second.
+fn unchanged(before: &BTreeSet<String>) -> Result<()> {
+    for _ in 0..50 {
+        if traces()? == *before {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let now = traces()?;
+    ensure!(now == *before, "left: {:?}", now.difference(before).collect::<Vec<_>>());
+    Ok(())
+}
+
+pub(super) fn nothing_is_left() -> Result<String> {
+    let bundle = Bundle::new("left", &["true"])?;
+    let before = traces()?;
+    let (sequence, together) = (scaled(100), scaled(20));
+    for number in 0..sequence {
+        let output = run(&runtime(), &bundle.path)?;
+        ensure!(
+            output.status.success(),
+            "run {number}: {} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let children: Vec<_> =
+        (0..together).map(|_| start(&runtime(), &bundle.path, &id())).collect::<Result<_>>()?;
+    for child in children {
+        let output = finish(child)?;
+        ensure!(
+            output.status.success(),
+            "at once: {} {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    unchanged(&before)?;
+    Ok(format!("{sequence} in sequence, {together} at once"))
+}
+
+/// The sandbox process below a runtime process.
+pub(super) fn sandbox_of(parent: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+pub(super) fn nothing_is_left_after_kill() -> Result<String> {
+    let bundle = Bundle::new("killed", &["sh", "-c", "while true; do (true); done"])?;
+    let before = traces()?;
+    let count = scaled(50);
+    let mut random = 0x9e37_79b9u64;
+    for _ in 0..count {
+        let child = start(&runtime(), &bundle.path, &id())?;
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        thread::sleep(Duration::from_millis(random >> 33 & 0x1ff));
+        while sandbox_of(child.id()).is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(pid) = sandbox_of(child.id()) {
+            kill(pid, libc::SIGKILL);
+        }
+        let output = finish(child)?;
+        ensure!(!output.status.success(), "a killed container succeeds");
+    }
+    unchanged(&before)?;
+    Ok(format!("{count} times"))
+}
+
+pub(super) fn idle_memory() -> Result<String> {
+    let bundle = Bundle::new("idle", &["sh", "-c", "echo up; exec sleep 30"])?;
+    let mut child = start(&runtime(), &bundle.path, &id())?;
+    let mut first = [0; 3];
+    std::io::Read::read_exact(child.stdout.as_mut().context("stdout")?, &mut first)
+        .context("it does not start")?;
+    thread::sleep(Duration::from_millis(500));
+    let pid = sandbox_of(child.id()).context("no sandbox process")?;
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let private: u64 = text
+        .lines()
+        .filter(|line| line.starts_with("Private_"))
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    child.kill()?;
+    let _ = finish(child)?;
+    ensure!(private <= 16 << 10, "{private} KiB");
+    Ok(format!("{private} KiB private"))
+}

@@ -1,0 +1,139 @@
+//! The cases, by theme.
+
+mod files;
+mod jail;
+mod life;
+mod process;
+mod program;
+mod refusals;
+mod shell;
+mod terminal;
+
+use std::process::Output;
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    bundle::Bundle,
+    command::{run, runtime},
+};
+
+/// A case gives a note for its line.
+type Case = fn() -> Result<String>;
+
+/// All cases, by name.
+pub(crate) const ALL: [(&str, Case); 31] = [
+    ("shell-as-runc", program::shell_as_runc),
+    ("shell-control", shell::control),
+    ("shell-jobs", shell::jobs),
+    ("shell-text", shell::text),
+    ("shell-files", shell::files),
+    ("shell-files-in-memory", shell::files_in_memory),
+    ("shell-archives", shell::archives),
+    ("shell-devices", shell::devices),
+    ("shell-proc", shell::proc),
+    ("shell-system", shell::system),
+    ("exit-status", program::exit_status),
+    ("standard-input", program::standard_input),
+    ("large-output", program::large_output),
+    ("environment-and-directory", program::environment_and_directory),
+    ("hostname", program::hostname),
+    ("kinds-of-elf", program::kinds_of_elf),
+    ("user-and-groups", process::user_and_groups),
+    ("rlimits", process::rlimits),
+    ("capabilities", process::capabilities),
+    ("several-cpus", process::several_cpus),
+    ("signals-are-forwarded", process::signals_are_forwarded),
+    ("terminal", terminal::terminal),
+    ("terminal-keys", terminal::keys),
+    ("readonly-root", files::readonly_root),
+    ("files-reach-the-host", files::files_reach_the_host),
+    ("bad-input", refusals::bad_input),
+    ("no-kvm", refusals::no_kvm),
+    ("jail", jail::jail),
+    ("idle-memory", life::idle_memory),
+    ("nothing-is-left", life::nothing_is_left),
+    ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),
+];
+
+/// Cases that fail for a reason that is known: what is missing. One that passes must leave the list.
+pub(crate) const KNOWN: [(&str, &str); 10] = [
+    ("shell-jobs", "a status says `core dumped` where no core file is written"),
+    ("shell-text", "HOME is not set when config.json does not"),
+    ("shell-devices", "a pipe cannot be opened again through /dev/stdin and /dev/fd"),
+    ("shell-proc", "ambient capabilities that are not inheritable, HOME, the Groups line"),
+    (
+        "shell-system",
+        "masked and read-only paths, /proc/PID/ns, the vDSO, CPUs in /sys, and mount are missing",
+    ),
+    ("user-and-groups", "files cannot be made for another user than root: the sandbox process may not chown"),
+    ("rlimits", "RLIMIT_FSIZE is not enforced"),
+    (
+        "capabilities",
+        "CAP_CHOWN and CAP_DAC_OVERRIDE do not count on host files: the sandbox process has neither",
+    ),
+    ("terminal", "the container has no pseudo-terminal of its own: no /dev/pts/0, /dev/console, /dev/tty"),
+    ("terminal-keys", "keys reach the caller's terminal, so an interrupt is for the first process alone"),
+];
+
+/// Runs a bundle made by `make` under runc and another under the runtime: output and status must agree.
+fn same(make: impl Fn() -> Result<Bundle>, normalise: impl Fn(&str) -> String) -> Result<String> {
+    let expected = run("runc", &make()?.path)?;
+    ensure!(!expected.stdout.is_empty(), "runc: {}", String::from_utf8_lossy(&expected.stderr));
+    let got = run(&runtime(), &make()?.path)?;
+    agree(&expected, &got, normalise)
+}
+
+/// Fails unless the runtime's output and status are runc's.
+fn agree(expected: &Output, got: &Output, normalise: impl Fn(&str) -> String) -> Result<String> {
+    let text = |bytes: &[u8]| normalise(&String::from_utf8_lossy(bytes));
+    if let Some(difference) = difference(&text(&expected.stdout), &text(&got.stdout)) {
+        anyhow::bail!("{difference}{}", String::from_utf8_lossy(&got.stderr));
+    }
+    ensure!(
+        expected.status.code() == got.status.code(),
+        "{} under runc, {} here; {}",
+        expected.status,
+        got.status,
+        String::from_utf8_lossy(&got.stderr)
+    );
+    Ok(format!("{} lines", text(&got.stdout).lines().count()))
+}
+
+/// The lines that differ.
+fn difference(expected: &str, got: &str) -> Option<String> {
+    if expected == got {
+        return None;
+    }
+    let (expected, got): (Vec<_>, Vec<_>) = (expected.lines().collect(), got.lines().collect());
+    let mut text = String::from("lines differ (-: under runc, +: here)");
+    let (mut left, mut right) = (0, 0);
+    while left < expected.len() || right < got.len() {
+        // The nearest pair of equal lines ends a difference.
+        let (skip_left, skip_right) = (0..40)
+            .flat_map(|sum| (0..=sum).map(move |one| (one, sum - one)))
+            .find(|&(a, b)| match (expected.get(left + a), got.get(right + b)) {
+                (Some(one), Some(other)) => one == other,
+                (one, other) => one.is_none() && other.is_none(),
+            })
+            .unwrap_or((expected.len() - left, got.len() - right));
+        if skip_left + skip_right > 0 && left > 0 {
+            text += &format!("\n        {}", expected[left - 1]);
+        }
+        for line in expected.iter().skip(left).take(skip_left) {
+            text += &format!("\n      - {line}");
+        }
+        for line in got.iter().skip(right).take(skip_right) {
+            text += &format!("\n      + {line}");
+        }
+        left += skip_left + 1;
+        right += skip_right + 1;
+    }
+    Some(text + "\n")
+}
+
+/// How many of `full` repetitions: `RINGFENCE_TEST_SCALE` percent.
+fn scaled(full: u32) -> u32 {
+    let percent = std::env::var("RINGFENCE_TEST_SCALE").ok().and_then(|v| v.parse().ok()).unwrap_or(100);
+    (full * percent / 100).max(1)
+}
