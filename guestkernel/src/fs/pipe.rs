@@ -7,11 +7,13 @@
 
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
+use hostcall::{Attr, FileSystemStat, SetAttr};
 use linux_raw_sys::general::{O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, S_IFIFO};
 
 use super::{
     anon::{self, AnonInode},
     file::{File, FileOps, PollMask},
+    inode::Inode,
 };
 use crate::{
     errno::{Errno, Result},
@@ -388,6 +390,34 @@ impl FileOps for PipeEnd {
     }
 }
 
+/// The inode of a nameless pipe, which `/proc/self/fd` opens again; unlike a FIFO's opener that one never waits.
+struct PipeInode {
+    plain: Arc<AnonInode>,
+    pipe: Arc<Pipe>,
+}
+
+impl Inode for PipeInode {
+    fn attr(&self) -> Result<Attr> {
+        self.plain.attr()
+    }
+
+    fn kind(&self) -> u32 {
+        S_IFIFO
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        self.plain.set_attr(change)
+    }
+
+    fn statfs(&self) -> Result<FileSystemStat> {
+        self.plain.statfs()
+    }
+
+    fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {
+        Ok(self.pipe.end(flags & O_ACCMODE))
+    }
+}
+
 fn pipefs_dev() -> u64 {
     static DEV: Once<u64> = Once::new();
     *DEV.call_once(anon::next_dev)
@@ -397,8 +427,9 @@ fn pipefs_dev() -> u64 {
 #[must_use]
 pub fn pair(flags: u32, uid: u32, gid: u32) -> (Arc<File>, Arc<File>) {
     let pipe = Pipe::new();
-    let inode = AnonInode::new(S_IFIFO | 0o600, uid, gid, pipefs_dev(), 0x5049_5045);
-    let name = anon::numbered("pipe", super::inode::Inode::attr(inode.as_ref()).map_or(0, |attr| attr.ino));
+    let plain = AnonInode::new(S_IFIFO | 0o600, uid, gid, pipefs_dev(), 0x5049_5045);
+    let name = anon::numbered("pipe", plain.attr().map_or(0, |attr| attr.ino));
+    let inode = Arc::new(PipeInode { plain, pipe: pipe.clone() });
     let reader = File::anonymous(pipe.end(O_RDONLY), inode.clone(), &name, O_RDONLY | flags);
     let writer = File::anonymous(pipe.end(O_WRONLY), inode, &name, O_WRONLY | flags);
     (reader, writer)
