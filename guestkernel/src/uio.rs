@@ -30,6 +30,15 @@ impl UserRanges {
         Self { ranges, at: 0, remaining }
     }
 
+    fn truncate(&mut self, len: usize) {
+        self.remaining = self.remaining.min(len);
+        let mut left = len;
+        for range in self.ranges.iter_mut().skip(self.at) {
+            range.1 = range.1.min(left);
+            left -= range.1;
+        }
+    }
+
     /// Calls `copy(address, offset, length)`, which gives the bytes that it moved, for as much as `len` bytes.
     fn step(&mut self, len: usize, mut copy: impl FnMut(u64, usize, usize) -> usize) -> Result<usize> {
         let mut done = 0;
@@ -157,6 +166,14 @@ impl Source<'_> {
         match self {
             Self::Kernel(bytes) => bytes.len(),
             Self::User(ranges) => ranges.remaining,
+        }
+    }
+
+    /// Cuts it to its first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Kernel(rest) => *rest = &rest[..len.min(rest.len())],
+            Self::User(ranges) => ranges.truncate(len),
         }
     }
 

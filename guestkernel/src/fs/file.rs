@@ -19,10 +19,12 @@ use super::{
     mount::{Mount, Path},
 };
 use crate::{
+    arch::try_current,
     errno::{Errno, Result},
     mm::Mappable,
+    signal::{self, SigInfo},
     sync::Mutex,
-    task::wait::WaitQueue,
+    task::{rlimit::Resource, wait::WaitQueue},
     uio::{Sink, Source},
 };
 
@@ -312,6 +314,7 @@ impl File {
         }
         let mut position = self.position.lock();
         let flags = self.flags();
+        self.limit_size(source, *position, flags)?;
         let done = if flags & O_APPEND != 0 {
             let (done, end) = self.ops.append(self, source)?;
             *position = end;
@@ -348,6 +351,7 @@ impl File {
             return Err(Errno::ESPIPE);
         }
         let flags = self.flags();
+        self.limit_size(source, offset, flags)?;
         let done = if flags & O_APPEND != 0 {
             self.ops.append(self, source)?.0
         } else {
@@ -355,6 +359,24 @@ impl File {
         };
         self.sync_if_asked(flags)?;
         Ok(done)
+    }
+
+    /// Cuts a write to a regular file to what `RLIMIT_FSIZE` allows; where it allows nothing, the caller gets
+    /// `SIGXFSZ`.
+    fn limit_size(&self, source: &mut Source<'_>, position: u64, flags: u32) -> Result<()> {
+        let Some(me) = try_current().filter(|_| self.inode.is_regular()) else { return Ok(()) };
+        let limit = me.process.rlimit(Resource::FileSize).soft;
+        if limit == u64::MAX || source.remaining() == 0 {
+            return Ok(());
+        }
+        let position = if flags & O_APPEND != 0 { self.attr()?.size } else { position };
+        let room = limit.saturating_sub(position);
+        if room == 0 {
+            signal::send_to_task(&me.arc(), SigInfo::kernel(signal::SIGXFSZ))?;
+            return Err(Errno::EFBIG);
+        }
+        source.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+        Ok(())
     }
 
     fn sync_if_asked(&self, flags: u32) -> Result<()> {
