@@ -124,7 +124,7 @@ fn take_default(me: &Task, info: &SigInfo) {
         Default::Terminate => exit::exit_group(signo as i32),
         Default::Core => {
             log::debug!("[{}] ends by {info:?}", me.tid());
-            exit::exit_group(signo as i32 | 0x80)
+            exit::exit_group(signo as i32)
         }
         Default::Stop => {
             let orphaned = signo != super::SIGSTOP && {

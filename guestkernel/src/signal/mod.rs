@@ -121,7 +121,7 @@ impl SigSet {
 pub enum Default {
     /// It ends.
     Terminate,
-    /// It ends, and the wait status says that it would have left a core.
+    /// It ends; Linux may write a core file, which we never do, and so the wait status names none.
     Core,
     /// Nothing.
     Ignore,
