@@ -335,10 +335,10 @@ fn status(id: Id) -> Result<Vec<u8>> {
     let _ = writeln!(out, "Uid:\t{}\t{}\t{}\t{}", cred.uid, cred.euid, cred.suid, cred.fsuid);
     let _ = writeln!(out, "Gid:\t{}\t{}\t{}\t{}", cred.gid, cred.egid, cred.sgid, cred.fsgid);
     let _ = write!(out, "FDSize:\t{}\nGroups:\t", task.files().list().len().next_multiple_of(64).max(64));
-    for group in &cred.groups {
-        let _ = write!(out, "{group} ");
+    for (index, group) in cred.groups.iter().enumerate() {
+        let _ = write!(out, "{}{group}", if index == 0 { "" } else { " " });
     }
-    let _ = write!(out, "\nNStgid:\t{}\nNSpid:\t{pid}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\n", process.pid);
+    let _ = write!(out, " \nNStgid:\t{}\nNSpid:\t{pid}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\n", process.pid);
     if let Some(mm) = task.address_space() {
         let (size, rss, peak) = mm.usage();
         let (size, rss, peak) = (size << 2, rss << 2, peak << 2);
@@ -405,7 +405,8 @@ fn limits(id: Id) -> Result<Vec<u8>> {
     let shown = |value: u64| if value == u64::MAX { "unlimited".into() } else { format!("{value}") };
     let mut out = format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
     for ((name, unit), limit) in ROWS.iter().zip(limits.0.iter()) {
-        let _ = writeln!(out, "{name:<25} {:<20} {:<20} {unit:<10}", shown(limit.soft), shown(limit.hard));
+        let _ = write!(out, "{name:<25} {:<20} {:<20} ", shown(limit.soft), shown(limit.hard));
+        let _ = if unit.is_empty() { writeln!(out) } else { writeln!(out, "{unit:<10}") };
     }
     Ok(out.into_bytes())
 }
