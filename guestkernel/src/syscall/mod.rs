@@ -102,6 +102,10 @@ fn absent(nr: u64) -> i64 {
     {
         log::warn!("[{}] system call {nr} ({}) is absent", current().tid(), entry.name);
     }
+    let privilege = table::PRIVILEGED.iter().find(|(number, _)| *number == nr).map(|(_, cap)| *cap);
+    if privilege.is_some_and(|cap| !current().with_cred(|cred| cred.capable(cap))) {
+        return Errno::EPERM.to_ret();
+    }
     Errno::ENOSYS.to_ret()
 }
 

@@ -8,10 +8,29 @@ use super::{
     Args, absent, cred, encode, file, futex, misc, mm, path, pipe, poll, process, resource, sched, signal,
     stat, time,
 };
-use crate::arch::UserRegs;
+use crate::{arch::UserRegs, task::cred::Caps};
 
 /// One more than the highest number.
 pub const COUNT: usize = 470;
+
+/// Calls that Linux refuses without a capability before it looks at anything else; absent or not, a caller
+/// without it sees `EPERM`.
+pub(super) const PRIVILEGED: [(u64, Caps); 14] = [
+    (103, Caps::SYSLOG),
+    (155, Caps::SYS_ADMIN),
+    (163, Caps::SYS_PACCT),
+    (165, Caps::SYS_ADMIN),
+    (166, Caps::SYS_ADMIN),
+    (167, Caps::SYS_ADMIN),
+    (168, Caps::SYS_ADMIN),
+    (169, Caps::SYS_BOOT),
+    (172, Caps::SYS_RAWIO),
+    (173, Caps::SYS_RAWIO),
+    (175, Caps::SYS_MODULE),
+    (176, Caps::SYS_MODULE),
+    (246, Caps::SYS_BOOT),
+    (313, Caps::SYS_MODULE),
+];
 
 /// How much of a call there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

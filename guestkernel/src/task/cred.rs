@@ -39,10 +39,16 @@ bitflags::bitflags! {
         const IPC_LOCK = 1 << 14;
         /// Own any IPC object.
         const IPC_OWNER = 1 << 15;
+        /// Load modules.
+        const SYS_MODULE = 1 << 16;
+        /// Use I/O ports.
+        const SYS_RAWIO = 1 << 17;
         /// Change root.
         const SYS_CHROOT = 1 << 18;
         /// Trace anybody.
         const SYS_PTRACE = 1 << 19;
+        /// Configure process accounting.
+        const SYS_PACCT = 1 << 20;
         /// Administer the system.
         const SYS_ADMIN = 1 << 21;
         /// Reboot.
@@ -57,6 +63,8 @@ bitflags::bitflags! {
         const SYS_TTY_CONFIG = 1 << 26;
         /// Make device nodes.
         const MKNOD = 1 << 27;
+        /// Read the kernel's log.
+        const SYSLOG = 1 << 34;
         /// Every capability that exists (0 to `CAP_CHECKPOINT_RESTORE`).
         const ALL = (1 << 41) - 1;
     }
