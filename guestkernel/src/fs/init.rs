@@ -78,7 +78,9 @@ fn source(spec: &MountSpec) -> Result<(Arc<dyn Inode>, String)> {
                 }
                 _ => return Err(Errno::ENODEV),
             };
-            Ok((root, fs.clone()))
+            // The sandbox has the unified hierarchy alone; runc mounts it under either name.
+            let shown = if fs == "cgroup" { "cgroup2" } else { fs };
+            Ok((root, shown.into()))
         }
     }
 }
