@@ -54,16 +54,18 @@ pub struct Stream {
     attr: Attr,
 }
 
-/// Opens stream `number` as a descriptor.
+/// Opens stream `number` as a descriptor. It belongs to `uid`, as runc gives it to the container's user, so that
+/// the user may open it again.
 ///
 /// # Errors
 /// `EBADF` when the sandbox was not given it.
-pub fn open(number: u32) -> Result<Arc<File>> {
+pub fn open(number: u32, uid: u32) -> Result<Arc<File>> {
     if number as usize >= MAX_STREAMS {
         return Err(Errno::EBADF);
     }
     let mut attr = Attr::default();
     call_data(Hostcall::StreamStat, [number.into(), 0, 0, 0, 0, 0], &[], attr.as_mut_bytes())?;
+    attr.uid = uid;
     let stream = Arc::new(Stream { number, attr });
     let name = match attr.mode & S_IFMT {
         linux_raw_sys::general::S_IFIFO => anon::numbered("pipe", attr.ino),
@@ -232,6 +234,7 @@ impl Inode for Stream {
     fn attr(&self) -> Result<Attr> {
         let mut attr = self.attr;
         call_data(Hostcall::StreamStat, [self.number.into(), 0, 0, 0, 0, 0], &[], attr.as_mut_bytes())?;
+        attr.uid = self.attr.uid;
         Ok(attr)
     }
 

@@ -2,6 +2,7 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use hostcall::{Command, EventFlags, Hostcall, ProcessSpec, SandboxSpec, decode_command};
+use linux_raw_sys::general::{O_NONBLOCK, O_RDONLY};
 
 use super::{
     Parts, Process, Task,
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     arch::{self, UserRegs, context::ThreadContext},
     errno::{Errno, Result},
-    fs::{self, FdTable, FsContext, walk::Lookup},
+    fs::{self, FdTable, FsContext, perm::Who, walk::Lookup},
     mem::{PAGE_SIZE, frame, kstack::KernelStack},
     signal::{self, SigInfo},
     syscall::strace,
@@ -23,6 +24,9 @@ use crate::{
 const COMMAND_ORDERS: core::ops::RangeInclusive<u32> = 4..=8;
 /// Where programs are looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How much of `/etc/passwd` is looked at.
+const MAX_PASSWD: usize = 1 << 20;
 
 /// Why the first process does not start.
 struct Failure {
@@ -117,16 +121,38 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
         no_new_privs: wanted.no_new_privs,
         path,
         argv: wanted.args.clone(),
-        envp: wanted.env.clone(),
+        envp: environment(&context, wanted),
     };
     let prepared = exec::prepare(request, file).map_err(failure(alloc::format!("exec {shown}")))?;
-    let files = descriptors(&wanted.streams, &limits).map_err(failure("the standard streams"))?;
+    let files = descriptors(&wanted.streams, wanted.uid, &limits).map_err(failure("the standard streams"))?;
     exec::adopt(prepared, |image, cred| {
         let parts = Parts { mm: Some(image.mm.clone()), files: Some(files), fs: Some(context.clone()) };
         let regs = UserRegs::entry(image.entry, image.stack);
         make(cred, parts, &regs, limits, wanted.no_new_privs)
     })
     .map_err(failure("the first process"))
+}
+
+/// The environment as given, with `HOME` added where it is not: as runc, from the container's own list of users.
+fn environment(context: &FsContext, wanted: &ProcessSpec) -> Vec<Vec<u8>> {
+    let mut env = wanted.env.clone();
+    if !env.iter().any(|entry| entry.starts_with(b"HOME=")) {
+        let home = home_of(context, wanted.uid).unwrap_or_else(|| b"/".to_vec());
+        env.push([b"HOME=", home.as_slice()].concat());
+    }
+    env
+}
+
+fn home_of(context: &FsContext, uid: u32) -> Option<Vec<u8>> {
+    let flags = O_RDONLY | O_NONBLOCK;
+    let file = context.walk(Who::KERNEL).open(b"/etc/passwd", flags, 0, Lookup::empty()).ok()?;
+    let text = file.read_to_vec(0, MAX_PASSWD).ok()?;
+    text.split(|&byte| byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        let number: u32 = core::str::from_utf8(fields.nth(2)?).ok()?.parse().ok()?;
+        let home = fields.nth(2)?;
+        (number == uid && !home.is_empty()).then(|| home.to_vec())
+    })
 }
 
 /// The program: as named when the name has a slash, else the first of `PATH` that can be executed.
@@ -171,7 +197,8 @@ fn credentials(spec: &ProcessSpec) -> Cred {
         permitted,
         inheritable,
         bounding,
-        ambient,
+        // The kernel lets only capabilities be ambient that are in both of these.
+        ambient: ambient & permitted & inheritable,
         securebits: 0,
     }
 }
@@ -187,11 +214,11 @@ fn limits(spec: &ProcessSpec) -> Rlimits {
 }
 
 /// Streams on descriptors 0, 1, 2 and so on.
-fn descriptors(streams: &[u32], limits: &Rlimits) -> Result<Arc<FdTable>> {
+fn descriptors(streams: &[u32], uid: u32, limits: &Rlimits) -> Result<Arc<FdTable>> {
     let table = FdTable::new();
     let limit = limits.0[Resource::OpenFiles as usize].soft;
     for &number in streams {
-        table.install(fs::stream::open(number)?, false, 0, limit)?;
+        table.install(fs::stream::open(number, uid)?, false, 0, limit)?;
     }
     Ok(table)
 }
