@@ -26,7 +26,7 @@ fn kvm_error(error: &std::io::Error) -> String {
 }
 
 /// An OS error as strerror(3) words it, in lower case.
-fn message(error: &std::io::Error) -> String {
+pub(crate) fn message(error: &std::io::Error) -> String {
     let text = error
         .raw_os_error()
         .map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned());

@@ -101,9 +101,11 @@ fn attend(
         match sandbox.control().receive().context("sandbox")? {
             Some(FromSandbox::Ready) => timing::phase("ready"),
             Some(FromSandbox::Exited { wait_status }) => return Ok(Some(exit_status(wait_status))),
-            Some(FromSandbox::StartFailed { message, .. } | FromSandbox::Failed { message }) => {
-                bail!("{message}")
+            Some(FromSandbox::StartFailed { errno, message }) => {
+                let error = std::io::Error::from_raw_os_error(errno.cast_signed());
+                bail!("{message}: {}", check::message(&error))
             }
+            Some(FromSandbox::Failed { message }) => bail!("{message}"),
             None => return Ok(None),
         }
     }
