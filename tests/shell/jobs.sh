@@ -8,7 +8,7 @@ echo "== background and wait"
 wait $a; echo $?; wait $b; echo $?; wait $b; echo $?; wait; echo $?; wait 99999; echo $?
 for i in 1 2 3 4 5 6 7 8; do (echo $i >j$i; exit $i) & done; wait; cat j? | sort -r | tr '\n' ' '; echo
 (sleep 0.1; echo second) & echo first; wait
-sleep 10 & p=$!; kill -0 $p; echo $?; kill $p; wait $p; echo $?; kill -0 $p; echo $?
+sleep 10 & p=$!; kill -0 $p; echo $?; kill $p; wait $p; echo $?; kill -0 $p 2>/dev/null; echo $?
 sleep 10 & p=$!; kill -KILL $p; wait $p; echo $?
 sh -c 'kill -SEGV $$'; echo $?; sh -c 'kill -ABRT $$'; echo $?; sh -c 'kill -PIPE $$'; echo $?
 

@@ -16,7 +16,7 @@ cat /proc/sys/kernel/ostype /proc/sys/kernel/hostname; awk '{ print NF }' /proc/
 free | head -n 1 | tr -s ' '; grep -wE 'proc|tmpfs|sysfs' /proc/filesystems | sort
 echo "== clock"
 now=$(date +%s); test "$now" -gt 1700000000; echo $?; date -u -d @0 +%FT%TZ; date -u -d '2024-02-29 12:00:00' +%s; a=$(cut -d' ' -f1 /proc/uptime); sleep 1; b=$(cut -d' ' -f1 /proc/uptime)
-echo "$a $b" | awk '{ d = $2 - $1; print (d >= 1 && d < 3) }'; s=$(date +%s); sleep 1.2; e=$(date +%s); test $((e - s)) -ge 1 -a $((e - s)) -le 3; echo $?; touch n; m=$(stat -c %Y n); n=$(date +%s); test $((n - m)) -le 2 -a $((n - m)) -ge -1; echo $?
+echo "$a $b" | awk '{ d = $2 - $1; print (d >= 0.98 && d < 3) ? "a second" : d }'; s=$(date +%s); sleep 1.2; e=$(date +%s); test $((e - s)) -ge 1 -a $((e - s)) -le 3; echo $?; touch n; m=$(stat -c %Y n); n=$(date +%s); test $((n - m)) -le 2 -a $((n - m)) -ge -1; echo $?
 TZ=EST5 date -d @0 +%H:%M
 echo "== identity"
 id; id -u; whoami; groups; logname; echo $?; uname -s; uname -m; uname -n; hostname; nproc >/dev/null; echo $?; su nobody -c id; echo $?; setpriv --dump 2>/dev/null | head -n 1 | wc -l

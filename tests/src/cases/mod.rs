@@ -57,17 +57,12 @@ pub(crate) const ALL: [(&str, Case); 31] = [
 ];
 
 /// Cases that fail for a reason that is known: what is missing. One that passes must leave the list.
-pub(crate) const KNOWN: [(&str, &str); 10] = [
-    ("shell-jobs", "a status says `core dumped` where no core file is written"),
-    ("shell-text", "HOME is not set when config.json does not"),
-    ("shell-devices", "a pipe cannot be opened again through /dev/stdin and /dev/fd"),
-    ("shell-proc", "ambient capabilities that are not inheritable, HOME, the Groups line"),
+pub(crate) const KNOWN: [(&str, &str); 5] = [
     (
         "shell-system",
         "masked and read-only paths, /proc/PID/ns, the vDSO, CPUs in /sys, and mount are missing",
     ),
     ("user-and-groups", "files cannot be made for another user than root: the sandbox process may not chown"),
-    ("rlimits", "RLIMIT_FSIZE is not enforced"),
     (
         "capabilities",
         "CAP_CHOWN and CAP_DAC_OVERRIDE do not count on host files: the sandbox process has neither",
