@@ -78,15 +78,20 @@ pub(crate) fn await_text(child: &mut Child, seen: &mut Vec<u8>, text: &str) -> R
     Ok(())
 }
 
-/// Waits with a time limit.
+/// Waits with the usual time limit.
 pub(crate) fn finish(child: Child) -> Result<Output> {
+    finish_within(child, LIMIT)
+}
+
+/// Waits with a time limit.
+pub(crate) fn finish_within(child: Child, limit: Duration) -> Result<Output> {
     let group = child.id() as i32;
     let watch = std::thread::spawn(move || child.wait_with_output());
     let start = Instant::now();
     while !watch.is_finished() {
-        if start.elapsed() > LIMIT {
+        if start.elapsed() > limit {
             kill(group.cast_unsigned().wrapping_neg(), libc::SIGKILL);
-            bail!("no end within {} s", LIMIT.as_secs());
+            bail!("no end within {} s", limit.as_secs());
         }
         std::thread::sleep(Duration::from_millis(5));
     }

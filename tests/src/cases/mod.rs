@@ -3,6 +3,7 @@
 mod files;
 mod jail;
 mod life;
+mod linux;
 mod process;
 mod program;
 mod refusals;
@@ -22,7 +23,7 @@ use crate::{
 type Case = fn() -> Result<String>;
 
 /// All cases, by name.
-pub(crate) const ALL: [(&str, Case); 31] = [
+pub(crate) const ALL: [(&str, Case); 32] = [
     ("shell-as-runc", program::shell_as_runc),
     ("shell-control", shell::control),
     ("shell-jobs", shell::jobs),
@@ -46,6 +47,7 @@ pub(crate) const ALL: [(&str, Case); 31] = [
     ("signals-are-forwarded", process::signals_are_forwarded),
     ("terminal", terminal::terminal),
     ("terminal-keys", terminal::keys),
+    ("linux-cases", linux::linux_cases),
     ("readonly-root", files::readonly_root),
     ("files-reach-the-host", files::files_reach_the_host),
     ("bad-input", refusals::bad_input),

@@ -1,0 +1,49 @@
+//! `linux-cases`: small experiments on the kernel's behaviour.
+//!
+//! Each case makes a few system calls and writes down what came of them: results, errors, and what it can see
+//! of the effects, never addresses, times or process ids as such. The conformance program runs all of them on
+//! Linux and then in ringfence; whatever they write must agree. A case runs in a process of its own, in an
+//! empty directory of its own, in a process group that is killed after it.
+#![allow(missing_docs, reason = "a program of the tests")]
+
+mod harness;
+mod out;
+mod process;
+mod sys;
+
+pub(crate) use out::Out;
+
+/// One experiment.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// Its name, `family/what-it-shows`.
+    pub(crate) name: &'static str,
+    /// The system calls that it is about.
+    pub(crate) calls: &'static [&'static str],
+    /// Does it.
+    pub(crate) run: fn(&mut Out),
+}
+
+/// A case, for the families' lists.
+pub(crate) const fn case(name: &'static str, calls: &'static [&'static str], run: fn(&mut Out)) -> Case {
+    Case { name, calls, run }
+}
+
+/// Every family.
+pub(crate) const FAMILIES: &[&[Case]] = &[process::CASES];
+
+fn main() -> std::process::ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        Some(("list", _)) => harness::list(),
+        Some(("document", _)) => harness::document(),
+        Some(("run", names)) => harness::run(names),
+        // What cases of exec start: see `sys::exec_self`.
+        Some(("child", rest)) => std::process::exit(harness::child(rest)),
+        _ => {
+            eprintln!("usage: linux-cases list | document | run [NAME…]");
+            return std::process::ExitCode::from(2);
+        }
+    }
+    std::process::ExitCode::SUCCESS
+}
