@@ -7,6 +7,7 @@ mod bundle;
 mod check;
 mod cli;
 mod commands;
+mod mountpoints;
 mod report;
 mod run;
 mod signals;

@@ -10,7 +10,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::stat::fstat;
 use oci_spec::runtime::{LinuxResources, Spec};
 use vmm::{SandboxFds, SandboxProcess, SandboxSettings, Tree, config::FromSandbox};
 
@@ -18,6 +19,7 @@ use crate::{
     bundle::{Bundle, check_id},
     check,
     cli::{Global, Run},
+    mountpoints,
     signals::Signals,
     state::{Owned, State},
     timing, translate,
@@ -35,6 +37,9 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
     let (start, trees) = translate::sandbox(&bundle, streams.len() as u32)?;
     let settings = settings(global, &bundle.spec, start)?;
     let log = sandbox_log(global, &options.id)?;
+    if bundle.readonly() {
+        make_mount_points(&bundle, &trees)?;
+    }
     timing::phase("config-parsed");
 
     let owned = Owned::create(&global.root, &options.id, options.keep)?;
@@ -65,6 +70,22 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
         None if ended.signal() == Some(libc::SIGKILL) => Ok(128 + libc::SIGKILL),
         None => bail!("the sandbox ended without a word ({ended}); its log may tell more"),
     }
+}
+
+/// What the sentry cannot make itself on a read-only root.
+fn make_mount_points(bundle: &Bundle, trees: &[translate::BindTree]) -> Result<()> {
+    let mut trees = trees.iter();
+    let mut points = Vec::new();
+    for mount in bundle.spec.mounts().iter().flatten() {
+        let directory = !translate::is_bind(mount)
+            || trees.next().is_none_or(|tree| {
+                fstat(&tree.fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
+            });
+        points.push((mount.destination().clone(), directory));
+    }
+    mountpoints::make(bundle.rootfs.as_fd(), &points).map_err(|(index, errno)| {
+        anyhow!("config.json: mounts[{index}].destination: {}: {}", points[index].0.display(), errno.desc())
+    })
 }
 
 /// Records the container, then forwards signals until it ends. Its exit status, if the sandbox lived to tell it.

@@ -200,11 +200,17 @@ fn options(options: &[String]) -> (u64, String) {
     (flags, data.join(","))
 }
 
+/// Whether a mount shows a tree of the host.
+pub(crate) fn is_bind(mount: &Mount) -> bool {
+    let (flags, _) = options(mount.options().as_deref().unwrap_or_default());
+    flags & MS_BIND != 0 || mount.typ().as_deref() == Some("bind")
+}
+
 fn translate_mount(bundle: &Bundle, mount: &Mount, trees: &mut Vec<BindTree>) -> Result<MountSpec> {
     let (flags, data) = options(mount.options().as_deref().unwrap_or_default());
     let fs = mount.typ().clone().unwrap_or_default();
     let source = mount.source().clone().unwrap_or_default();
-    let kind = if flags & MS_BIND != 0 || fs == "bind" {
+    let kind = if is_bind(mount) {
         let path = bundle.path.join(&source);
         let file = File::options()
             .read(true)

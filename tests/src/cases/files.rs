@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use super::same;
 use crate::{
     bundle::Bundle,
     command::{run, runtime},
@@ -17,6 +18,30 @@ pub(super) fn readonly_root() -> Result<String> {
     let output = run(&runtime(), &bundle.path)?;
     ensure!(String::from_utf8_lossy(&output.stderr).contains("Read-only file system"), "it can be written");
     ensure!(!bundle.file("x").exists(), "the file exists outside");
+    Ok(String::new())
+}
+
+/// runc makes mount points that the root lacks, on a read-only root too.
+pub(super) fn mount_points_are_made() -> Result<String> {
+    for readonly in [true, false] {
+        let make = || {
+            let script = "ls -d /proc /new /new/deeper /mnt/file; cat /mnt/file; test -e /proc/self; echo $?";
+            let mut bundle = Bundle::new("points", &["sh", "-c", script])?;
+            for directory in ["proc", "sys", "dev"] {
+                fs::remove_dir(bundle.file(directory))?;
+            }
+            bundle.config["root"]["readonly"] = json!(readonly);
+            let source = bundle.file("etc/os-release");
+            if let Some(mounts) = bundle.config["mounts"].as_array_mut() {
+                mounts.push(json!({ "destination": "/new/deeper", "type": "tmpfs", "source": "tmpfs" }));
+                let options = ["bind", "ro"];
+                mounts.push(json!({ "destination": "/mnt/file", "type": "bind", "source": source, "options": options }));
+            }
+            bundle.write()?;
+            Ok(bundle)
+        };
+        same(make, str::to_owned).with_context(|| format!("readonly {readonly}"))?;
+    }
     Ok(String::new())
 }
 

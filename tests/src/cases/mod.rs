@@ -49,6 +49,7 @@ pub(crate) const ALL: [(&str, Case); 32] = [
     ("terminal-keys", terminal::keys),
     ("linux-cases", linux::linux_cases),
     ("readonly-root", files::readonly_root),
+    ("mount-points-are-made", files::mount_points_are_made),
     ("files-reach-the-host", files::files_reach_the_host),
     ("bad-input", refusals::bad_input),
     ("no-kvm", refusals::no_kvm),
