@@ -14,7 +14,7 @@ use std::{process::ExitCode, time::Instant};
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let (mut passed, mut failed, mut known) = (0, 0, 0);
-    for (name, case) in cases::ALL {
+    for &(name, case) in cases::ALL {
         if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
             continue;
         }
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             (Err(error), Some(reason)) => {
                 known += 1;
                 println!("known {name} ({:.1} s) {reason}", start.elapsed().as_secs_f32());
-                if std::env::var_os("RINGFENCE_TEST_VERBOSE").is_some() {
+                if std::env::var_os("RINGFENCE_TEST_VERBOSE").is_some_and(|value| !value.is_empty()) {
                     println!("      {error:#}");
                 }
             }
