@@ -38,7 +38,7 @@ long=$(printf '%0255d' 0); touch $long && ls | grep -c 0000 && rm $long; touch 0
 i=0; while [ $i -lt 300 ]; do echo $i >many-$i; i=$((i + 1)); done; ls | grep -c many; cat many-* | awk '{ s += $1 } END { print s }'; ls many-1*0; rm many-*; ls | wc -l
 mkdir full; for i in 1 2 3; do mkdir full/$i; touch full/$i/f; done; rmdir full/1; echo $?; find full -type f -delete; find full -depth -type d -name "[23]" -exec rmdir {} \; 2>&1 | sort; rmdir full; ls full; echo $?
 echo "== find, du, temporary"
-mkdir -p t1/t2; echo 12345 >t1/five; touch t1/t2/zero; chmod 600 t1/five; find t1 -perm 600 | sort; find t1 -size -2 -type f | sort; find t1 -empty | sort; find t1 -newer n2 -type f | wc -l; find t1 -maxdepth 1 | sort
+mkdir -p t1/t2; echo 12345 >t1/five; touch t1/t2/zero; chmod 600 t1/five; find t1 -perm 600 | sort; find t1 -size -2 -type f | sort; find t1 -empty | sort; touch -d '2001-01-01 00:00:00' old; find t1 -newer old -type f | wc -l; rm old; find t1 -maxdepth 1 | sort
 f=$(mktemp "$1/tmp.XXXXXX"); test -f "$f" && stat -c '%a %s' "$f"; d=$(mktemp -d "$1/dir.XXXXXX"); stat -c '%a %F' "$d"; rmdir "$d"; rm "$f"
 mkfifo p; stat_ p; mknod c c 1 3; echo $?; ls -p | sort | tr '\n' ' '; echo
 sync; echo $?; df . | wc -l; test -w .; echo $?; test . -ef "$1/work"; echo $?

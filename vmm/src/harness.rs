@@ -18,8 +18,9 @@ use crate::{
     memory::Memory,
     server::{
         Outcome, Server,
+        files::Files,
         fs::{attributes, kind},
-        handles::{Descriptors, Handles, Object},
+        handles::{Handles, Object},
         stream::Stream,
     },
 };
@@ -53,7 +54,7 @@ impl Harness {
             memory,
             log: Arc::new(Log::new(null.try_clone()?, 5, true, None)),
             handles,
-            descriptors: Descriptors(File::open("/proc/self/fd")?.into()),
+            files: Files::new(File::open("/proc/self/fd")?.into(), None),
             streams: vec![Stream::new(null.into())?],
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             calls: CALLS,

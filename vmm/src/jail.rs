@@ -3,8 +3,8 @@
 //! Everything that the sandbox may reach on the host is a descriptor. Trees are cloned first (`open_tree`):
 //! each clone is a mount of its own whose top is the tree's root, so that even `..` from such a descriptor
 //! leads nowhere. Then the process gets mount, IPC, UTS and cgroup namespaces of its own and an empty,
-//! read-only root, and loses every capability. No network namespace is made: the seccomp filter lets no
-//! socket be created, and making one costs more than the rest of the jail together.
+//! read-only root, and loses every capability; only the [broker](crate::broker)'s thread keeps four. No network namespace is
+//! made: the seccomp filter lets no socket be created, and making one costs more than the rest of the jail together.
 
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -37,7 +37,7 @@ pub(crate) fn descriptors() -> Result<OwnedFd, Error> {
     rustix::mount::open_tree(CWD, c"/proc/self/fd", flags).system("clone /proc/self/fd for the jail")
 }
 
-/// Leaves the host's namespaces for an empty root.
+/// Leaves the host's namespaces for an empty root, and gives up what only privileges could regain.
 pub(crate) fn enter() -> Result<(), Error> {
     let flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
     // SAFETY: the descriptor table stays shared; only namespaces change.
@@ -61,7 +61,8 @@ pub(crate) fn enter() -> Result<(), Error> {
     rustix::process::fchdir(&root).system("enter the jail")?;
     rustix::process::pivot_root(c".", c".").system("pivot into the jail")?;
     rustix::mount::unmount(c".", UnmountFlags::DETACH).system("leave the host's mounts")?;
-    rustix::process::chdir(c"/").system("enter the jail")
+    rustix::process::chdir(c"/").system("enter the jail")?;
+    set_bounds()
 }
 
 /// Sets limits, and says how many handles the sentry may have.
@@ -86,8 +87,8 @@ pub(crate) fn no_more_threads() -> Result<(), Error> {
     rustix::process::setrlimit(Resource::Nproc, none).system("limit processes")
 }
 
-/// Drops every capability from all five sets, for good.
-pub(crate) fn drop_capabilities() -> Result<(), Error> {
+/// Sees to it that no capability can be gained: `no_new_privs`, an empty bounding set, an empty ambient set.
+fn set_bounds() -> Result<(), Error> {
     rustix::thread::set_no_new_privs(true).system("set no_new_privs")?;
     for number in 0..64 {
         // SAFETY: PR_CAPBSET_DROP takes a number and no pointer.
@@ -102,11 +103,17 @@ pub(crate) fn drop_capabilities() -> Result<(), Error> {
             }
         }
     }
-    rustix::thread::clear_ambient_capability_set().system("clear ambient capabilities")?;
-    let none = CapabilitySets {
-        effective: CapabilitySet::empty(),
-        permitted: CapabilitySet::empty(),
-        inheritable: CapabilitySet::empty(),
-    };
-    rustix::thread::set_capabilities(None, none).system("drop capabilities")
+    rustix::thread::clear_ambient_capability_set().system("clear ambient capabilities")
+}
+
+/// Drops every capability of the calling thread but these, for good.
+pub(crate) fn keep_capabilities(kept: CapabilitySet) -> Result<(), Error> {
+    let kept = kept & rustix::thread::capabilities(None).system("read capabilities")?.permitted;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).system("drop capabilities")
+}
+
+/// Drops every capability of the calling thread and those that it starts, for good.
+pub(crate) fn drop_capabilities() -> Result<(), Error> {
+    keep_capabilities(CapabilitySet::empty())
 }

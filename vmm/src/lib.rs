@@ -3,6 +3,7 @@
 //! A sandbox is one process, `ringfence sandbox FD`. The runtime starts it with [`spawn`]; its main is
 //! [`sandbox_main`].
 mod boot;
+mod broker;
 pub mod check;
 pub mod config;
 mod cpu;

@@ -1,7 +1,7 @@
 //! Main of a sandbox process.
 //!
-//! Order matters. Trees are cloned and the jail is entered while there is one thread; the machine is made
-//! inside the jail; threads are started, which inherit the empty capability sets; the filter is loaded into
+//! Order matters. Trees are cloned and the jail is entered while there is one thread; the file broker's thread starts
+//! before the others lose their capabilities; the machine is made inside the jail; threads are started, which inherit the empty capability sets; the filter is loaded into
 //! all of them; only then does the guest run. The main thread becomes the I/O thread: it waits for armed
 //! streams and for the runtime.
 
@@ -17,6 +17,7 @@ use rustix::{event::epoll, io::Errno};
 
 use crate::{
     boot::{Boot, Settings},
+    broker::Broker,
     config::{self, FromSandbox, HostTree, MAX_MESSAGE, SandboxConfig, ToSandbox},
     cpu::Start,
     error::{Context, Error},
@@ -28,8 +29,9 @@ use crate::{
     memory::Memory,
     server::{
         Server,
+        files::Files,
         fs::{attributes, kind},
-        handles::{Descriptors, Handles, Object},
+        handles::{Handles, Object},
         stream::Stream,
     },
     spawn::send_packet,
@@ -168,12 +170,13 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
         return Err(Error::Config(format!("more than {MAX_STREAMS} streams")));
     }
     let bytes = config.memory.max(MIN_MEMORY).next_multiple_of(MEMORY_STEP);
-    let descriptors = Descriptors(jail::descriptors()?);
+    let descriptors = jail::descriptors()?;
     let root = tree(config.root)?;
     let mounts = config.mounts.iter().map(|mount| tree(*mount)).collect::<Result<Vec<_>, _>>()?;
     let kvm = inherited(config.kvm);
     let limit = jail::limits()?;
     jail::enter()?;
+    let broker = Broker::start(descriptors.try_clone().system("duplicate a descriptor")?)?;
     jail::drop_capabilities()?;
     log.timing("jail");
 
@@ -215,7 +218,7 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
         memory,
         events,
         handles,
-        descriptors,
+        files: Files::new(descriptors, Some(broker)),
         streams,
         epoll,
     };

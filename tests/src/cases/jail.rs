@@ -1,4 +1,4 @@
-//! What the sandbox process can do on the host: nothing.
+//! What the sandbox process can do on the host: nothing but change the container's files.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -26,15 +26,35 @@ fn powerless(status: &str) -> Result<()> {
     Ok(())
 }
 
+/// The one thread with capabilities: four, on files.
+fn broker(status: &str) -> Result<()> {
+    for (set, expected) in [("CapInh", 0), ("CapPrm", 0x1b), ("CapEff", 0x1b), ("CapBnd", 0), ("CapAmb", 0)] {
+        let value = u64::from_str_radix(field(status, set)?, 16)?;
+        ensure!(value == expected, "the broker's {set} is {value:#x}");
+    }
+    ensure!(
+        field(status, "NoNewPrivs")? == "1" && field(status, "Seccomp")? == "2",
+        "the broker is not confined"
+    );
+    Ok(())
+}
+
 fn inspect(pid: u32) -> Result<String> {
     let process = PathBuf::from(format!("/proc/{pid}"));
     powerless(&fs::read_to_string(process.join("status"))?)?;
-    let mut threads = 0;
+    let (mut threads, mut brokers) = (0, 0);
     for task in fs::read_dir(process.join("task"))? {
         let status = fs::read_to_string(task?.path().join("status"))?;
-        powerless(&status).with_context(|| format!("thread {}", field(&status, "Name").unwrap_or("?")))?;
+        let name = field(&status, "Name").unwrap_or("?");
         threads += 1;
+        if name == "files" {
+            brokers += 1;
+            broker(&status)?;
+        } else {
+            powerless(&status).with_context(|| format!("thread {name}"))?;
+        }
     }
+    ensure!(brokers == 1, "{brokers} file brokers");
     for namespace in ["mnt", "ipc", "uts", "cgroup"] {
         let theirs = fs::read_link(process.join("ns").join(namespace))?;
         let ours = fs::read_link(format!("/proc/self/ns/{namespace}"))?;

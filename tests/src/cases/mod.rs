@@ -65,11 +65,6 @@ pub(crate) const KNOWN: &[(&str, &str)] = &[
         "shell-system",
         "masked and read-only paths, /proc/PID/ns, the vDSO, CPUs in /sys, and mount are missing",
     ),
-    ("user-and-groups", "files cannot be made for another user than root: the sandbox process may not chown"),
-    (
-        "capabilities",
-        "CAP_CHOWN and CAP_DAC_OVERRIDE do not count on host files: the sandbox process has neither",
-    ),
     ("terminal", "the container has no pseudo-terminal of its own: no /dev/pts/0, /dev/console, /dev/tty"),
     ("terminal-keys", "keys reach the caller's terminal, so an interrupt is for the first process alone"),
 ];

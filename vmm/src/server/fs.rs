@@ -5,14 +5,15 @@ use std::sync::PoisonError;
 use hostcall::{Attr, DirentHeader, FileSystemStat, Handle, SetAttr, SetAttrValid, Timespec};
 use rustix::{
     fd::{AsFd, AsRawFd},
-    fs::{AtFlags, FallocateFlags, FileType, Gid, Mode, RawDir, SeekFrom, StatxFlags, Timestamps, Uid},
+    fs::{AtFlags, FallocateFlags, FileType, RawDir, SeekFrom, StatxFlags},
     io::Errno,
 };
 use zerocopy::IntoBytes;
 
 use super::{
     Server,
-    handles::{Descriptors, Object},
+    files::{FileOp, raw},
+    handles::Object,
     request::Ranges,
 };
 use crate::memory::Memory;
@@ -46,23 +47,11 @@ pub(crate) fn kind(mode: u32) -> FileType {
     FileType::from_raw_mode(mode)
 }
 
-/// A user or group as chown(2) takes it.
-pub(crate) fn uid(raw: u32) -> Result<Uid, Errno> {
-    if raw == u32::MAX { Err(Errno::INVAL) } else { Ok(Uid::from_raw(raw)) }
-}
-
-/// A group as chown(2) takes it.
-pub(crate) fn gid(raw: u32) -> Result<Gid, Errno> {
-    if raw == u32::MAX { Err(Errno::INVAL) } else { Ok(Gid::from_raw(raw)) }
-}
-
-fn timestamp(time: Option<Timespec>) -> Result<rustix::fs::Timespec, Errno> {
+/// A time to set, checked.
+fn timestamp(time: Option<Timespec>) -> Result<Option<(i64, i64)>, Errno> {
     match time {
-        None => Ok(rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT }),
-        Some(t) if (0..1_000_000_000).contains(&t.nsec) => {
-            Ok(rustix::fs::Timespec { tv_sec: t.sec, tv_nsec: t.nsec })
-        }
-        Some(_) => Err(Errno::INVAL),
+        Some(t) if !(0..1_000_000_000).contains(&t.nsec) => Err(Errno::INVAL),
+        time => Ok(time.map(|t| (t.sec, t.nsec))),
     }
 }
 
@@ -97,24 +86,22 @@ impl Server {
             if object.kind != FileType::RegularFile {
                 return Err(Errno::INVAL);
             }
-            object.open(&self.descriptors, false, true)?;
+            object.open(&self.files, false, true)?;
             rustix::fs::ftruncate(object.io(false, true)?, attr.size)?;
         }
         let fd = object.fd();
         if valid.intersects(SetAttrValid::UID | SetAttrValid::GID) {
-            let user = valid.contains(SetAttrValid::UID).then(|| uid(attr.uid)).transpose()?;
-            let group = valid.contains(SetAttrValid::GID).then(|| gid(attr.gid)).transpose()?;
-            rustix::fs::chownat(&fd, c"", user, group, AtFlags::EMPTY_PATH)?;
+            let uid = valid.contains(SetAttrValid::UID).then_some(attr.uid);
+            let gid = valid.contains(SetAttrValid::GID).then_some(attr.gid);
+            self.files.call(&FileOp::Chown { file: raw(&fd), uid, gid })?;
         }
         if valid.contains(SetAttrValid::MODE) {
             self.chmod(&object, attr.mode)?;
         }
         if valid.intersects(SetAttrValid::ATIME | SetAttrValid::MTIME) {
-            let times = Timestamps {
-                last_access: timestamp(valid.contains(SetAttrValid::ATIME).then_some(attr.atime))?,
-                last_modification: timestamp(valid.contains(SetAttrValid::MTIME).then_some(attr.mtime))?,
-            };
-            rustix::fs::utimensat(&fd, c"", &times, AtFlags::EMPTY_PATH)?;
+            let atime = timestamp(valid.contains(SetAttrValid::ATIME).then_some(attr.atime))?;
+            let mtime = timestamp(valid.contains(SetAttrValid::MTIME).then_some(attr.mtime))?;
+            self.files.call(&FileOp::Times { file: raw(&fd), atime, mtime })?;
         }
         attributes(&fd)
     }
@@ -124,10 +111,9 @@ impl Server {
         if object.kind == FileType::Symlink {
             return Err(Errno::OPNOTSUPP);
         }
-        let mode = Mode::from_raw_mode(mode & 0o7777);
         // Held until the call is over, so that its number keeps denoting it.
         let fd = object.fd();
-        rustix::fs::chmodat(&self.descriptors.0, Descriptors::name(&fd), mode, AtFlags::empty())
+        self.files.call(&FileOp::Chmod { file: raw(&fd), mode })
     }
 
     pub(super) fn read_file(&self, file: Handle, offset: u64, ranges: Ranges<'_>) -> Result<u64, Errno> {
@@ -166,7 +152,7 @@ impl Server {
         if object.kind != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
-        object.open(&self.descriptors, true, false)?;
+        object.open(&self.files, true, false)?;
         let fd = object.io(true, false)?;
         self.memory.slice(gpa, len)?;
         let room = usize::try_from(len).unwrap_or(usize::MAX).min(LISTING);

@@ -9,9 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use hostcall::Handle;
 use rustix::{
     fd::OwnedFd,
-    fs::{FileType, Mode, OFlags},
+    fs::{FileType, OFlags},
     io::Errno,
 };
+
+use super::files::{FileOp, Files, raw};
 
 /// An inode of the host and the ability to use it.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ impl Object {
 
     /// Makes the object able to read or write. Only regular files and directories are ever opened: a FIFO,
     /// socket or device of the host is none of the sentry's business.
-    pub(crate) fn open(&self, descriptors: &Descriptors, read: bool, write: bool) -> Result<(), Errno> {
+    pub(crate) fn open(&self, files: &Files, read: bool, write: bool) -> Result<(), Errno> {
         if write {
             self.writable()?;
         }
@@ -87,26 +89,9 @@ impl Object {
             (FileType::Symlink, ..) => return Err(Errno::LOOP),
             _ => return Err(Errno::NXIO),
         };
-        let fd = descriptors.reopen(&state.fd, flags)?;
+        let fd = files.open(&FileOp::Reopen { file: raw(&state.fd), flags: flags.bits() })?;
         *state = State { fd: Arc::new(fd), read, write };
         Ok(())
-    }
-}
-
-/// A directory that lists this process's descriptors, by which an `O_PATH` descriptor is turned into another
-/// one of the same inode.
-#[derive(Debug)]
-pub(crate) struct Descriptors(pub(crate) OwnedFd);
-
-impl Descriptors {
-    /// The name of a descriptor in the directory.
-    pub(crate) fn name(fd: &OwnedFd) -> rustix::path::DecInt {
-        rustix::path::DecInt::from_fd(fd)
-    }
-
-    fn reopen(&self, fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
-        rustix::fs::openat(&self.0, Self::name(fd), flags, Mode::empty())
     }
 }
 
@@ -165,6 +150,8 @@ impl Handles {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::Mode;
+
     use super::*;
 
     fn object() -> Object {

@@ -5,6 +5,7 @@
 
 pub mod request;
 
+pub(crate) mod files;
 pub(crate) mod fs;
 pub(crate) mod handles;
 mod names;
@@ -17,7 +18,8 @@ use rustix::{fd::OwnedFd, io::Errno};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{events::Events, log::Log, memory::Memory};
-use handles::{Descriptors, Handles};
+use files::Files;
+use handles::Handles;
 use request::Request;
 use stream::Stream;
 
@@ -43,7 +45,7 @@ pub(crate) struct Server {
     pub(crate) log: Arc<Log>,
     pub(crate) events: Events,
     pub(crate) handles: Handles,
-    pub(crate) descriptors: Descriptors,
+    pub(crate) files: Files,
     pub(crate) streams: Vec<Stream>,
     pub(crate) epoll: OwnedFd,
     /// Guest-physical address of the first call page.
@@ -143,7 +145,7 @@ impl Server {
             Request::Getattr { file } => Answer::data(0, self.getattr(file)?.as_bytes(), data),
             Request::Setattr { file, attr } => Answer::data(0, self.setattr(file, &attr)?.as_bytes(), data),
             Request::Open { file, read, write } => {
-                done(self.handles.get(file)?.open(&self.descriptors, read, write))
+                done(self.handles.get(file)?.open(&self.files, read, write))
             }
             // Trees are the sandbox's for good.
             Request::Close { file } => done(self.handles.remove(file)),

@@ -1,38 +1,29 @@
 //! File hostcalls on names in a directory: looking up, making, linking, renaming, removing.
 //!
 //! A name is one component, resolved beneath the directory's own descriptor without following links. New
-//! objects get exactly the mode and owner asked for, or are removed again: the process runs with umask 0 and,
-//! having no capabilities, gets `EPERM` for an owner that is not its own.
+//! objects get exactly the mode and owner asked for, or are removed again; the process runs with umask 0.
 
 use hostcall::{Attr, Handle};
-use rustix::{
-    fd::OwnedFd,
-    fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags},
-    io::Errno,
-};
+use rustix::{fd::OwnedFd, fs::FileType, io::Errno};
 
 use super::{
     Server,
-    fs::{attributes, gid, kind, uid},
-    handles::{Descriptors, Object},
+    files::{FileOp, raw},
+    fs::{attributes, kind},
+    handles::Object,
     request::{Name, Owner},
 };
-
-fn beneath() -> ResolveFlags {
-    ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS
-}
-
-/// Opens a name to look at it.
-fn open_path(dir: &OwnedFd, name: Name<'_>) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat2(dir, name.bytes(), flags, Mode::empty(), beneath())
-}
 
 impl Server {
     pub(super) fn lookup(&self, dir: Handle, name: Name<'_>) -> Result<(Handle, Attr), Errno> {
         let dir = self.handles.get(dir)?;
-        let fd = open_path(&dir.fd(), name)?;
+        let fd = self.look(&dir.fd(), name)?;
         self.adopt(fd, dir.readonly)
+    }
+
+    /// Opens a name to look at it.
+    fn look(&self, dir: &OwnedFd, name: Name<'_>) -> Result<OwnedFd, Errno> {
+        self.files.open(&FileOp::Look { dir: raw(dir), name: name.bytes() })
     }
 
     /// Gives a descriptor a handle.
@@ -52,9 +43,7 @@ impl Server {
         let dir = self.handles.get(dir)?;
         dir.writable()?;
         let parent = dir.fd();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::openat2(&parent, name.bytes(), flags, Mode::from_raw_mode(mode & 0o7777), beneath())?;
+        let fd = self.files.open(&FileOp::Create { dir: raw(&parent), name: name.bytes(), mode })?;
         let object = Object::open_file(fd, FileType::RegularFile);
         self.finish(&parent, name, object, mode, owner)
     }
@@ -69,7 +58,7 @@ impl Server {
         let dir = self.handles.get(dir)?;
         dir.writable()?;
         let parent = dir.fd();
-        rustix::fs::mkdirat(&parent, name.bytes(), Mode::from_raw_mode(mode & 0o7777))?;
+        self.files.call(&FileOp::Mkdir { dir: raw(&parent), name: name.bytes(), mode })?;
         self.finish_new(&parent, name, mode, owner)
     }
 
@@ -83,7 +72,7 @@ impl Server {
         let dir = self.handles.get(dir)?;
         dir.writable()?;
         let parent = dir.fd();
-        rustix::fs::symlinkat(target, &parent, name.bytes())?;
+        self.files.call(&FileOp::Symlink { dir: raw(&parent), name: name.bytes(), target })?;
         self.finish_new(&parent, name, 0, owner)
     }
 
@@ -96,14 +85,13 @@ impl Server {
     ) -> Result<(Handle, Attr), Errno> {
         let dir = self.handles.get(dir)?;
         dir.writable()?;
-        let node = kind(mode);
-        match node {
+        match kind(mode) {
             FileType::Fifo | FileType::Socket => {}
             FileType::CharacterDevice | FileType::BlockDevice => return Err(Errno::PERM),
             _ => return Err(Errno::INVAL),
         }
         let parent = dir.fd();
-        rustix::fs::mknodat(&parent, name.bytes(), node, Mode::from_raw_mode(mode & 0o7777), 0)?;
+        self.files.call(&FileOp::Mknod { dir: raw(&parent), name: name.bytes(), mode })?;
         self.finish_new(&parent, name, mode, owner)
     }
 
@@ -115,7 +103,7 @@ impl Server {
         mode: u32,
         owner: Owner,
     ) -> Result<(Handle, Attr), Errno> {
-        let fd = open_path(parent, name)?;
+        let fd = self.look(parent, name)?;
         let attr = attributes(&fd)?;
         self.finish(parent, name, Object::path(fd, kind(attr.mode), false), mode, owner)
     }
@@ -129,11 +117,11 @@ impl Server {
         mode: u32,
         owner: Owner,
     ) -> Result<(Handle, Attr), Errno> {
-        let flags = if object.kind == FileType::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        let directory = object.kind == FileType::Directory;
         self.settle(&object, mode, owner)
             .and_then(|attr| Ok((self.handles.insert(object)?, attr)))
             .inspect_err(|_| {
-                let _ = rustix::fs::unlinkat(parent, name.bytes(), flags);
+                let _ = self.files.call(&FileOp::Unlink { dir: raw(parent), name: name.bytes(), directory });
             })
     }
 
@@ -142,8 +130,7 @@ impl Server {
         let mut attr = attributes(&fd)?;
         let chown = (attr.uid, attr.gid) != (owner.uid, owner.gid);
         if chown {
-            let (user, group) = (Some(uid(owner.uid)?), Some(gid(owner.gid)?));
-            rustix::fs::chownat(&fd, c"", user, group, AtFlags::EMPTY_PATH)?;
+            self.files.call(&FileOp::Chown { file: raw(&fd), uid: Some(owner.uid), gid: Some(owner.gid) })?;
             attr = attributes(&fd)?;
         }
         if object.kind != FileType::Symlink && attr.mode & 0o7777 != mode & 0o7777 {
@@ -157,17 +144,16 @@ impl Server {
         let (object, dir) = (self.handles.get(file)?, self.handles.get(dir)?);
         object.writable()?;
         dir.writable()?;
-        // Held until the call is over, so that its number keeps denoting it.
-        let fd = object.fd();
-        let old = Descriptors::name(&fd);
-        rustix::fs::linkat(&self.descriptors.0, old, dir.fd(), name.bytes(), AtFlags::SYMLINK_FOLLOW)
+        // Held until the call is over, so that their numbers keep denoting them.
+        let (file, dir) = (object.fd(), dir.fd());
+        self.files.call(&FileOp::Link { file: raw(&file), dir: raw(&dir), name: name.bytes() })
     }
 
     pub(super) fn unlink(&self, dir: Handle, name: Name<'_>, directory: bool) -> Result<(), Errno> {
         let dir = self.handles.get(dir)?;
         dir.writable()?;
-        let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        rustix::fs::unlinkat(dir.fd(), name.bytes(), flags)
+        let dir = dir.fd();
+        self.files.call(&FileOp::Unlink { dir: raw(&dir), name: name.bytes(), directory })
     }
 
     pub(super) fn rename(
@@ -181,9 +167,13 @@ impl Server {
         let (old_dir, new_dir) = (self.handles.get(old_dir)?, self.handles.get(new_dir)?);
         old_dir.writable()?;
         new_dir.writable()?;
-        let allowed = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE;
-        let flags =
-            RenameFlags::from_bits(flags).filter(|flags| allowed.contains(*flags)).ok_or(Errno::INVAL)?;
-        rustix::fs::renameat_with(old_dir.fd(), old.bytes(), new_dir.fd(), new.bytes(), flags)
+        let (old_dir, new_dir) = (old_dir.fd(), new_dir.fd());
+        self.files.call(&FileOp::Rename {
+            old_dir: raw(&old_dir),
+            old: old.bytes(),
+            new_dir: raw(&new_dir),
+            new: new.bytes(),
+            flags,
+        })
     }
 }

@@ -15,7 +15,11 @@ const NAME_MAX: usize = 255;
 pub struct Name<'a>(&'a [u8]);
 
 impl<'a> Name<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, Errno> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENAMETOOLONG`.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Errno> {
         match bytes {
             [] | b"." | b".." => Err(Errno::INVAL),
             _ if bytes.len() > NAME_MAX => Err(Errno::NAMETOOLONG),
