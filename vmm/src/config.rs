@@ -98,6 +98,15 @@ pub const STATUS_OK: i32 = 0;
 /// Exit status of a sandbox process that has sent (or tried to send) [`FromSandbox::Failed`].
 pub const STATUS_FAILED: i32 = 125;
 
+/// Longest text of a sandbox that is shown, characters.
+const MAX_LINE: usize = 1000;
+
+/// A text from a sandbox, which may have been taken over, as it may be shown: one line, no control characters.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LINE).collect()
+}
+
 /// Encodes a message or a configuration.
 ///
 /// # Errors
@@ -119,6 +128,8 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, postcard::Er
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*};
+
     use super::*;
 
     #[test]
@@ -128,5 +139,63 @@ mod tests {
         assert_eq!(decode::<FromSandbox>(&bytes).unwrap(), message);
         bytes.push(0);
         assert!(decode::<FromSandbox>(&bytes).is_err());
+    }
+
+    fn configuration() -> impl Strategy<Value = SandboxConfig> {
+        let tree = || any::<(i32, bool)>().prop_map(|(fd, readonly)| HostTree { fd, readonly });
+        let numbers = any::<(u64, u32, u64, u32, i32, i32, i32)>();
+        let switches = any::<(bool, bool, bool)>();
+        let lists = (collection::vec(tree(), 0..5), collection::vec(any::<i32>(), 0..5));
+        (numbers, switches, tree(), lists, collection::vec(any::<u8>(), 0..60)).prop_map(
+            |(numbers, switches, root, (mounts, streams), start)| SandboxConfig {
+                memory: numbers.0,
+                cpus: numbers.1,
+                window_len: numbers.2,
+                log_level: numbers.3,
+                strace: switches.0,
+                timing: switches.1,
+                exit_on_disconnect: switches.2,
+                control: numbers.4,
+                log: numbers.5,
+                kvm: numbers.6,
+                root,
+                mounts,
+                streams,
+                start,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_messages_or_refused(bytes in collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode::<ToSandbox>(&bytes);
+            let _ = decode::<FromSandbox>(&bytes);
+            let _ = decode::<SandboxConfig>(&bytes);
+        }
+
+        #[test]
+        fn damaged_configurations_are_refused_or_read(
+            config in configuration(),
+            damage in collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = encode(&config).unwrap();
+            prop_assert_eq!(decode::<SandboxConfig>(&bytes).unwrap(), config);
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = decode::<SandboxConfig>(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            let _ = decode::<SandboxConfig>(&bytes);
+        }
+
+        #[test]
+        fn what_a_sandbox_says_shows_as_one_line(message in any::<String>()) {
+            let line = one_line(&message);
+            prop_assert!(!line.chars().any(char::is_control));
+            prop_assert!(line.chars().count() <= MAX_LINE);
+        }
     }
 }

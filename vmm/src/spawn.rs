@@ -84,7 +84,7 @@ impl Control {
             let n = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
             match usize::try_from(n) {
                 Ok(0) => return Ok(None),
-                Ok(n) => return config::decode(&buffer[..n]).map(Some).map_err(io::Error::other),
+                Ok(n) => return config::decode(&buffer[..n]).map(shown).map(Some).map_err(io::Error::other),
                 Err(_) => {
                     let error = io::Error::last_os_error();
                     match error.kind() {
@@ -111,6 +111,17 @@ impl Control {
     /// When the sandbox is gone.
     pub fn signal(&self, signal: u32, all: bool) -> io::Result<()> {
         self.send(&ToSandbox::Command(hostcall::Command::Signal { signal, all }))
+    }
+}
+
+/// A message with its text made fit to be shown.
+fn shown(message: FromSandbox) -> FromSandbox {
+    match message {
+        FromSandbox::StartFailed { errno, message } => {
+            FromSandbox::StartFailed { errno, message: config::one_line(&message) }
+        }
+        FromSandbox::Failed { message } => FromSandbox::Failed { message: config::one_line(&message) },
+        message => message,
     }
 }
 

@@ -132,3 +132,107 @@ pub fn decode_command(bytes: &[u8]) -> Result<Command, postcard::Error> {
     let (command, rest) = postcard::take_from_bytes(bytes)?;
     if rest.is_empty() { Ok(command) } else { Err(postcard::Error::DeserializeBadEncoding) }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{boxed::Box, vec};
+
+    use proptest::{collection, prelude::*};
+
+    use super::*;
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        collection::vec(any::<u8>(), 0..40)
+    }
+
+    prop_compose! {
+        fn process()(
+            args in collection::vec(bytes(), 0..5),
+            env in collection::vec(bytes(), 0..5),
+            cwd in bytes(),
+            ids in any::<(u32, u32, u32)>(),
+            groups in collection::vec(any::<u32>(), 0..5),
+            limits in collection::vec(any::<(u32, u64, u64)>(), 0..4),
+            capabilities in any::<[u64; 5]>(),
+            flags in any::<(bool, bool)>(),
+            streams in collection::vec(any::<u32>(), 0..4),
+        ) -> ProcessSpec {
+            ProcessSpec {
+                args,
+                env,
+                cwd,
+                uid: ids.0,
+                gid: ids.1,
+                groups,
+                umask: ids.2,
+                rlimits: limits.into_iter().map(|(resource, soft, hard)| Rlimit { resource, soft, hard }).collect(),
+                capabilities,
+                no_new_privs: flags.0,
+                terminal: flags.1,
+                streams,
+            }
+        }
+    }
+
+    prop_compose! {
+        fn mount()(
+            paths in (bytes(), bytes(), bytes()),
+            flags in any::<u64>(),
+            handle in any::<Option<Handle>>(),
+            fs in "[a-z0-9]{0,12}",
+        ) -> MountSpec {
+            let kind = handle.map_or(MountKind::Internal { fs }, |handle| MountKind::Host { handle });
+            MountSpec { destination: paths.0, kind, source: paths.1, flags, data: paths.2 }
+        }
+    }
+
+    fn command() -> impl Strategy<Value = Command> {
+        let start = (bytes(), bytes(), any::<(Handle, bool)>(), collection::vec(mount(), 0..4), process());
+        prop_oneof![
+            any::<(u32, bool)>().prop_map(|(signal, all)| Command::Signal { signal, all }),
+            start.prop_map(|(hostname, domainname, (handle, readonly), mounts, process)| {
+                let root = RootSpec { handle, readonly };
+                Command::Start(Box::new(SandboxSpec { hostname, domainname, root, mounts, process }))
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn commands_round_trip(command in command()) {
+            let bytes = encode_command(&command).unwrap();
+            prop_assert_eq!(decode_command(&bytes).unwrap(), command);
+        }
+
+        #[test]
+        fn any_bytes_are_a_command_or_refused(bytes in collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(command) = decode_command(&bytes) {
+                prop_assert!(encode_command(&command).is_ok());
+            }
+        }
+
+        #[test]
+        fn damaged_commands_are_commands_or_refused(
+            command in command(),
+            damage in collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = encode_command(&command).unwrap();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = decode_command(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            let _ = decode_command(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_huge_length_is_refused_without_memory_for_it() {
+        // Start, then a hostname of 2^63 bytes.
+        let mut bytes = vec![0];
+        bytes.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]);
+        assert!(decode_command(&bytes).is_err());
+    }
+}

@@ -183,3 +183,61 @@ impl FileOps for HostDir {
         Ok(i64::MAX as u64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection, prelude::*};
+    use zerocopy::IntoBytes;
+
+    use super::*;
+
+    fn record(name: &[u8], next: u64) -> Vec<u8> {
+        let header = DirentHeader { ino: 7, next, kind: 8, name_len: name.len() as u32 };
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend_from_slice(name);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    }
+
+    /// Uses everything of a listing.
+    fn walk(listing: &mut Listing) {
+        listing.sort();
+        for index in 0..listing.starts.len() {
+            let name = listing.name(index as u32).to_vec();
+            assert!(!name.is_empty() && name.len() < 256 && !name.contains(&b'/'));
+            assert!(listing.contains(&name));
+        }
+        let _ = listing.after(1, usize::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn listings_are_read_or_refused(
+            names in collection::vec(collection::vec(any::<u8>(), 0..300), 0..8),
+            damage in collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes: Vec<u8> =
+                names.iter().enumerate().flat_map(|(at, name)| record(name, at as u64 + 1)).collect();
+            for (at, byte) in damage {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len() + 1));
+            }
+            let mut listing = Listing::default();
+            let _ = listing.push(&bytes);
+            walk(&mut listing);
+        }
+
+        #[test]
+        fn any_bytes_are_a_listing_or_refused(bytes in collection::vec(any::<u8>(), 0..400)) {
+            let mut listing = Listing::default();
+            let _ = listing.push(&bytes);
+            walk(&mut listing);
+        }
+    }
+}
