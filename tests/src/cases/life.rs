@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::scaled;
 use crate::{
     bundle::Bundle,
-    command::{finish, id, kill, run, runtime, start},
+    command::{await_text, finish, id, kill, run, runtime, start},
 };
 
 /// What a container could leave: processes of the runtime, mounts, cgroups, sockets, state.
@@ -44,6 +44,63 @@ fn unchanged(before: &BTreeSet<String>) -> Result<()> {
     let now = traces()?;
     ensure!(now == *before, "left: {:?}", now.difference(before).collect::<Vec<_>>());
     Ok(())
+}
+
+/// What `state`, `kill`, `list` and `delete` do to a container that runs, in lines.
+fn commanded(program: &str) -> Result<String> {
+    let script = "trap 'echo got TERM' TERM; trap 'echo got USR1' USR1; echo up; while :; do sleep 0.1; done";
+    let bundle = Bundle::new("commands", &["sh", "-c", script])?;
+    let (id, mut seen, mut lines) = (id(), Vec::new(), String::new());
+    let command =
+        |words: &[&str]| std::process::Command::new(program).args(words).output().context("command");
+    let mut note = |what: &str, output: &std::process::Output| {
+        lines.push_str(&format!("{what}: {:?}\n", output.status.code()));
+    };
+    note("state of nobody", &command(&["state", &id])?);
+    note("kill of nobody", &command(&["kill", &id, "TERM"])?);
+    note("delete of nobody", &command(&["delete", &id])?);
+    note("delete of nobody, forced", &command(&["delete", "--force", &id])?);
+    let mut child = start(program, &bundle.path, &id)?;
+    await_text(&mut child, &mut seen, "up\n")?;
+    let state = command(&["state", &id])?;
+    note("state", &state);
+    let state: serde_json::Value = serde_json::from_slice(&state.stdout)?;
+    let listed = command(&["list", "--quiet"])?;
+    note("list", &listed);
+    let listed = String::from_utf8_lossy(&listed.stdout).lines().any(|line| line == id);
+    for signal in ["TERM", "SIGUSR1", "15"] {
+        note(signal, &command(&["kill", &id, signal])?);
+        await_text(&mut child, &mut seen, "got ")?;
+        await_text(&mut child, &mut seen, "\n")?;
+    }
+    note("no such signal", &command(&["kill", &id, "NONE"])?);
+    note("delete while it runs", &command(&["delete", &id])?);
+    note("the same id again", &run_named(program, &bundle.path, &id)?);
+    note("kill", &command(&["kill", &id, "KILL"])?);
+    let output = finish(child)?;
+    note("run", &output);
+    note("state afterwards", &command(&["state", &id])?);
+    lines.push_str(&format!(
+        "{} {} {} {listed}\n{}",
+        state["status"],
+        state["id"] == id.as_str(),
+        state["pid"].as_u64().is_some_and(|pid| pid > 1),
+        String::from_utf8_lossy(&seen)
+    ));
+    Ok(lines)
+}
+
+fn run_named(program: &str, bundle: &std::path::Path, id: &str) -> Result<std::process::Output> {
+    finish(start(program, bundle, id)?)
+}
+
+/// The commands on a container that `run` holds in the foreground.
+pub(super) fn commands() -> Result<String> {
+    let (expected, got) = (commanded("runc")?, commanded(&runtime())?);
+    match super::difference(&expected, &got) {
+        Some(difference) => anyhow::bail!("{difference}"),
+        None => Ok(format!("{} lines", got.lines().count())),
+    }
 }
 
 pub(super) fn nothing_is_left() -> Result<String> {

@@ -54,6 +54,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("bad-input", refusals::bad_input),
     ("no-kvm", refusals::no_kvm),
     ("jail", jail::jail),
+    ("commands", life::commands),
     ("idle-memory", life::idle_memory),
     ("nothing-is-left", life::nothing_is_left),
     ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),
