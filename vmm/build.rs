@@ -77,8 +77,10 @@ fn headers(elf: &[u8]) -> Option<Vec<usize>> {
 }
 
 const LOAD: u64 = 1;
+const EXECUTE: u64 = 1;
 
-/// Cuts off everything after the last segment and rewrites `p_paddr`.
+/// Cuts off everything after the last segment and rewrites `p_paddr`. An executable segment gets a length of 0 in the
+/// file: the VMM maps it instead of having the loader copy it; it is `p_memsz` bytes at `p_offset` all the same.
 fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
     let headers = headers(&elf)?;
     let mut base = u64::MAX;
@@ -91,6 +93,14 @@ fn strip(mut elf: Vec<u8>) -> Option<Vec<u8>> {
     }
     for header in headers {
         let physical = number(&elf, header + 16, 8)?.wrapping_sub(base);
+        if number(&elf, header, 4)? == LOAD && number(&elf, header + 4, 4)? & EXECUTE != 0 {
+            if number(&elf, header + 8, 8)? & 0xfff != 0
+                || number(&elf, header + 32, 8)? != number(&elf, header + 40, 8)?
+            {
+                return None;
+            }
+            elf.get_mut(header + 32..header + 40)?.fill(0);
+        }
         elf.get_mut(header + 24..header + 32)?.copy_from_slice(&physical.to_le_bytes());
     }
     // No section headers.

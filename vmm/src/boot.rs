@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::{
     cpu::{Features, Start},
     error::{Context, Error},
-    image::Image,
+    image::{Image, Program},
     memory::Memory,
     paging::{Access, Tables},
 };
@@ -81,12 +81,13 @@ impl Chance {
 }
 
 impl Boot {
-    /// Loads `image` into `memory` and builds everything around it.
+    /// Loads `image`, which lies in `program`, into `memory` and builds everything around it.
     pub(crate) fn build(
         memory: &Memory,
         image: &Image<'_>,
         features: &Features,
         settings: Settings,
+        program: Option<&Program>,
     ) -> Result<Self, Error> {
         let chance = Chance::draw()?;
         let stack = CALLS + u64::from(settings.cpus) * PAGE;
@@ -95,7 +96,7 @@ impl Boot {
         let image_virt = IMAGE_FIRST + chance.image % places * IMAGE_STEP;
         let slide = image_virt.wrapping_sub(image.start());
         let direct_map = DIRECT_MAP + chance.direct_map % DIRECT_CHOICES * DIRECT_STEP;
-        image.load(memory, image_phys, slide)?;
+        image.load(memory, image_phys, slide, program)?;
         let mut tables = Tables::new(memory, image_phys + image.len());
         map_image(&mut tables, image, image_virt, image_phys)?;
         map_direct(&mut tables, memory, features, direct_map)?;

@@ -2,17 +2,49 @@
 //!
 //! The image is linked for a fixed address and position independent. `build.rs` has embedded it stripped,
 //! with each segment's `p_paddr` rewritten to its offset from the lowest segment, which is what linux-loader
-//! places segments by.
+//! places segments by. Code is not copied but mapped from this program's own file, so that all sandboxes share it.
 
-use std::io::Cursor;
+use std::{fs::File, io::Cursor, os::unix::fs::FileExt};
 
 use linux_loader::loader::{KernelLoader, elf::Elf};
 use vm_memory::GuestAddress;
 
-use crate::{error::Error, memory::Memory};
+use crate::{
+    error::{Context, Error},
+    memory::{self, Memory},
+};
+
+/// On a page boundary in memory, and so in the program's file.
+#[repr(C, align(4096))]
+struct Aligned<T: ?Sized>(T);
+
+static ALIGNED: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/sentry.elf")));
 
 /// The embedded image.
-pub(crate) static SENTRY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sentry.elf"));
+pub(crate) static SENTRY: &[u8] = &ALIGNED.0;
+
+/// This program's own file.
+#[derive(Debug)]
+pub(crate) struct Program {
+    file: File,
+    /// Where the image is in it.
+    image: u64,
+}
+
+impl Program {
+    /// Opens it, while `/proc` is there.
+    pub(crate) fn open() -> Result<Self, Error> {
+        let file = File::open("/proc/self/exe").system("open this program's file")?;
+        let image = memory::offset_in_program(SENTRY.as_ptr() as u64)
+            .ok_or_else(|| bad("not where the program's headers say"))?;
+        let mut start = [0; 64];
+        file.read_exact_at(&mut start, image).system("read this program's file")?;
+        if SENTRY.get(..start.len()) != Some(&start[..]) || image % PAGE != 0 {
+            return Err(bad("not where the program's headers say"));
+        }
+        Ok(Self { file, image })
+    }
+}
 
 const PAGE: u64 = hostcall::PAGE_SIZE as u64;
 const PT_LOAD: u32 = 1;
@@ -41,6 +73,13 @@ pub(crate) struct Segment {
     file_start: u64,
     file_len: u64,
     pub(crate) rights: Rights,
+}
+
+impl Segment {
+    /// Whether its contents are in the file although its length there is 0: `build.rs` says so of code.
+    fn is_code(&self) -> bool {
+        self.rights.execute && self.file_len == 0
+    }
 }
 
 /// A checked image.
@@ -116,7 +155,11 @@ impl<'a> Image<'a> {
     fn check_segments(bytes: &[u8], segments: &mut [Segment], entry: u64) -> Result<(), Error> {
         segments.sort_by_key(|segment| segment.start);
         for segment in &*segments {
-            let file_end = segment.file_start.checked_add(segment.file_len);
+            let in_file = if segment.is_code() { segment.memory_len } else { segment.file_len };
+            let file_end = segment.file_start.checked_add(in_file);
+            if segment.is_code() && (segment.start | segment.file_start) % PAGE != 0 {
+                return Err(bad("code is not on a page boundary"));
+            }
             if segment.file_len > segment.memory_len || file_end.is_none_or(|end| end > bytes.len() as u64) {
                 return Err(bad("segment outside the file"));
             }
@@ -180,11 +223,32 @@ impl<'a> Image<'a> {
         self.segments.last().map_or(0, |s| (s.start + s.memory_len).next_multiple_of(PAGE) - self.start())
     }
 
-    /// Copies the image to `phys` and relocates it by `slide` (wrapping).
-    pub(crate) fn load(&self, memory: &Memory, phys: u64, slide: u64) -> Result<(), Error> {
+    /// Puts the image to `phys` and relocates it by `slide` (wrapping). Its code is mapped from the program's file, if
+    /// that is given and the image is the embedded one.
+    pub(crate) fn load(
+        &self,
+        memory: &Memory,
+        phys: u64,
+        slide: u64,
+        program: Option<&Program>,
+    ) -> Result<(), Error> {
         memory.slice(phys, self.len()).map_err(|_| bad("guest memory is too small for it"))?;
         Elf::load(memory.ram(), Some(GuestAddress(phys)), &mut Cursor::new(self.bytes), None)
             .map_err(|e| Error::Image(e.to_string()))?;
+        for code in self.segments.iter().filter(|segment| segment.is_code()) {
+            let place = phys + (code.start - self.start());
+            match program {
+                Some(program) => memory
+                    .map_file(place, &program.file, program.image + code.file_start, code.memory_len)
+                    .system("map the sentry's code")?,
+                None => {
+                    let start = code.file_start as usize;
+                    let bytes = self.bytes.get(start..start + code.memory_len as usize);
+                    let bytes = bytes.ok_or_else(|| bad("truncated code"))?;
+                    memory.write(place, bytes).map_err(|_| bad("code outside memory"))?;
+                }
+            }
+        }
         for index in 0..self.relocations.1 {
             let at = self.relocations.0 + index * RELA_SIZE;
             let word = |n: u64| u64_at(self.bytes, at + n * 8).ok_or_else(|| bad("truncated relocation"));

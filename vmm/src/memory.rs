@@ -68,6 +68,34 @@ unsafe impl Send for Window {}
 // SAFETY: as above; the list of mappings has its own lock.
 unsafe impl Sync for Window {}
 
+/// Where in this program's file an address of its image lies.
+pub(crate) fn offset_in_program(address: u64) -> Option<u64> {
+    struct Search {
+        address: u64,
+        found: Option<u64>,
+    }
+    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _size: usize, search: *mut libc::c_void) -> i32 {
+        // SAFETY: the C library passes a valid structure and our own pointer, for the length of the call.
+        let (info, search) = unsafe { (&*info, &mut *search.cast::<Search>()) };
+        // SAFETY: the program headers of an object that is loaded stay where they are.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+        let inside = |header: &&libc::Elf64_Phdr| {
+            let start = info.dlpi_addr.wrapping_add(header.p_vaddr);
+            header.p_type == libc::PT_LOAD && (start..start + header.p_filesz).contains(&search.address)
+        };
+        search.found = headers
+            .iter()
+            .find(inside)
+            .map(|header| search.address - info.dlpi_addr.wrapping_add(header.p_vaddr) + header.p_offset);
+        // The first object is the program itself.
+        1
+    }
+    let mut search = Search { address, found: None };
+    // SAFETY: the callback takes what it is given, and the pointer lives longer than the call.
+    unsafe { libc::dl_iterate_phdr(Some(look), (&raw mut search).cast()) };
+    search.found
+}
+
 /// All memory of a guest.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -162,6 +190,29 @@ impl Memory {
         let offset = if gpa < HOLE_START { gpa } else { gpa - (HOLE_END - HOLE_START) };
         let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&*self.memfd, flags, offset, len)
+    }
+
+    /// Puts a piece of a host file in the place of RAM, shared with the host's page cache as long as nobody writes to
+    /// it; a last page that is not whole comes with what follows in the file.
+    pub(crate) fn map_file(&self, gpa: u64, file: &File, file_offset: u64, len: u64) -> Result<(), Errno> {
+        let len = len.next_multiple_of(PAGE);
+        if !gpa.is_multiple_of(PAGE) || !file_offset.is_multiple_of(PAGE) {
+            return Err(Errno::INVAL);
+        }
+        let slice = self.slice(gpa, len)?;
+        // SAFETY: the range is RAM of the guest, whose contents nobody relies on; it stays readable and writable, and
+        // a write makes a private copy.
+        unsafe {
+            rustix::mm::mmap(
+                slice.ptr_guard_mut().as_ptr().cast(),
+                usize::try_from(len).map_err(|_| Errno::INVAL)?,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
+                file,
+                file_offset,
+            )?;
+        }
+        Ok(())
     }
 
     /// Maps a piece of a host file into the window region.

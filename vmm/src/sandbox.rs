@@ -23,7 +23,7 @@ use crate::{
     error::{Context, Error},
     events::Events,
     filter,
-    image::{Image, SENTRY},
+    image::{Image, Program, SENTRY},
     jail,
     log::{Log, monotonic},
     memory::Memory,
@@ -171,6 +171,7 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
     }
     let bytes = config.memory.max(MIN_MEMORY).next_multiple_of(MEMORY_STEP);
     let descriptors = jail::descriptors()?;
+    let program = Program::open()?;
     let root = tree(config.root)?;
     let mounts = config.mounts.iter().map(|mount| tree(*mount)).collect::<Result<Vec<_>, _>>()?;
     let kvm = inherited(config.kvm);
@@ -190,7 +191,7 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
     log.timing("memory");
     let image = Image::parse(SENTRY)?;
     let settings = Settings { cpus: config.cpus, log_level: config.log_level, strace: config.strace };
-    let mut boot = Boot::build(&memory, &image, &vm.features, settings)?;
+    let mut boot = Boot::build(&memory, &image, &vm.features, settings, Some(&program))?;
     let vcpu = vcpu::boot(&vm, &boot.start)?;
     boot.finish(&memory, vm::clocks(&vcpu)?)?;
     log.timing("image");
