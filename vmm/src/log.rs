@@ -1,7 +1,7 @@
 //! The sandbox log: one line a message, `LEVEL target: text`, each a single write.
 //!
 //! What the sentry says is data: control characters are escaped, lines are cut, and a flood is dropped and
-//! counted, unless the user asked for a trace of every call.
+//! counted, unless the user asked for a trace of every call. Lines of that trace have no level and target.
 
 use std::{
     fmt::Write as _,
@@ -71,6 +71,9 @@ impl Log {
 
     /// A message of the sentry.
     pub(crate) fn guest(&self, level: u32, text: &[u8]) {
+        if u64::from(level) == hostcall::LOG_TRACE && !self.limited {
+            return self.bare(text);
+        }
         let level = level.clamp(1, 5);
         if self.limited {
             let dropped = self.bucket.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
@@ -94,6 +97,14 @@ impl Log {
     fn write(&self, level: u32, target: &str, text: &[u8]) {
         let name = LEVELS.get(level as usize).copied().unwrap_or("TRACE");
         let mut line = format!("{name} {target}: ");
+        escape(&text[..text.len().min(MAX_TEXT)], &mut line);
+        line.push('\n');
+        self.put(line.as_bytes());
+    }
+
+    /// A line of the trace that the user asked for.
+    fn bare(&self, text: &[u8]) {
+        let mut line = String::new();
         escape(&text[..text.len().min(MAX_TEXT)], &mut line);
         line.push('\n');
         self.put(line.as_bytes());

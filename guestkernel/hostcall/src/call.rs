@@ -8,6 +8,9 @@ pub const HOSTCALL_PORT: u16 = 0x5246;
 /// Bytes for names and structures in a [`CallPage`].
 pub const CALL_DATA_LEN: usize = crate::PAGE_SIZE - size_of::<CallHeader>();
 
+/// The level of a line of the trace that the user asked for: it is logged as it is, without a level.
+pub const LOG_TRACE: u64 = 6;
+
 /// Most [`IoRange`]s in one call.
 pub const MAX_IO_RANGES: usize = 128;
 
@@ -87,7 +90,8 @@ macro_rules! hostcalls {
 hostcalls! {
     /// The sandbox is done. `a0` = wait status of its first process, as `wait4` encodes it. Does not return.
     Exit = 1, host: ["exit_group"];
-    /// A line for the sandbox log. `a0` = level (1 error … 5 trace), `a1` = length; `data` = UTF-8 text.
+    /// A line for the sandbox log. `a0` = level (1 error … 5 trace, or [`LOG_TRACE`](crate::LOG_TRACE)),
+    /// `a1` = length; `data` = UTF-8 text.
     Log = 2, host: ["write"];
     /// The sentry panicked. `a0` = length; `data` = message. `a1` = rip, `a2` = rbp of the panic, for the
     /// host's symboliser. Does not return.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     arch::UserRegs,
     errno::Errno,
+    syscall::strace,
     task::{
         Task, current, exit,
         process::{GroupEnd, Inner},
@@ -97,6 +98,9 @@ fn next_step(me: &Task, inner: &mut Inner) -> Step {
         let own = me.signals.pending.lock().pop(blocked);
         let Some(info) = own.or_else(|| inner.pending.pop(blocked)) else { return Step::Nothing };
         let signo = info.signo();
+        if strace::enabled() {
+            strace::signal(me.tid(), &info);
+        }
         let action = me.process.with_handlers(|handlers| {
             let action = handlers.get(signo);
             if action.is_caught() && action.has(SA_RESETHAND) {

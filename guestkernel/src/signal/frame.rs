@@ -101,6 +101,9 @@ struct Frame {
     info: SigInfo,
 }
 
+/// Where a frame's signal mask lies from the stack pointer of `sigreturn` on.
+pub const MASK_AT: u64 = core::mem::offset_of!(UContext, mask) as u64;
+
 const _: () = assert!(size_of::<SigContext>() == 256);
 const _: () = assert!(size_of::<UContext>() == 304);
 const _: () = assert!(size_of::<Frame>() == 440);

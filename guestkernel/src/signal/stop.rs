@@ -11,10 +11,13 @@ use super::{
     info::cld,
     send,
 };
-use crate::task::{
-    Process, current,
-    process::{Inner, JobControl},
-    sched, tree,
+use crate::{
+    syscall::strace,
+    task::{
+        Process, current,
+        process::{Inner, JobControl},
+        sched, tree,
+    },
 };
 
 /// What a signal does to job control when it is sent, whatever is blocked: `SIGCONT` and stop signals cancel
@@ -74,6 +77,12 @@ pub(super) fn park() {
     };
     if let Some(signo) = complete {
         notify_parent(&process, cld::STOPPED, signo);
+    }
+    if strace::enabled() {
+        let signo = process.inner.lock().job.stop;
+        if signo != 0 {
+            strace::stopped(me.tid(), signo);
+        }
     }
     let stopped = || {
         let inner = process.inner.lock();

@@ -47,30 +47,128 @@ pub enum Level {
 
 /// What an argument is, for strace lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the printed form is in strace.rs")]
+#[allow(missing_docs, reason = "the printed form is in strace/args.rs")]
 pub enum Kind {
-    Int,
-    Uint,
-    Long,
-    Size,
-    Hex,
+    Access,
+    Action,
     Addr,
-    Fd,
-    DirFd,
-    Path,
+    Advice,
+    ArchPrctl,
+    Argv,
+    AtAccess,
+    AtFlags,
     /// Bytes whose count is the next argument.
     Bytes,
-    Argv,
-    OFlags,
-    Mode,
-    Prot,
-    MFlags,
-    Sig,
-    SigSet,
-    Timespec,
+    Clock,
+    Clone,
+    Clone3,
+    Clone3Rest,
     CloneFlags,
+    CloneRest,
+    CloseRange,
+    Cpus,
+    /// A device's numbers, where the mode before it makes one.
+    DeviceIf,
+    DirFd,
+    Envp,
+    EpollEvent,
+    EpollFlags,
+    EpollOp,
+    EventFlags,
+    Fallocate,
+    Fcntl,
+    FcntlRest,
+    Fd,
+    FdFlags,
+    FdSet,
+    FileAdvice,
+    FileMode,
+    FileTimes,
+    FileTimevals,
+    Flock,
     FutexOp,
+    FutexRest,
+    Groups,
+    Hex,
+    IdType,
+    InInt,
+    InLong,
+    Int,
+    Interval,
+    Ioctl,
+    IoctlArg,
+    Iovec,
+    Itimer,
+    Limit,
+    LockAll,
+    Long,
+    MFlags,
+    Mode,
+    /// Permissions, where the flags before it make a file.
+    ModeIf,
+    /// Where `mremap` moves to, if its flags say so.
+    MoveTo,
+    OFlags,
+    Path,
+    Policy,
+    PollFds,
     Prctl,
+    PrctlRest,
+    Priority,
+    Prot,
+    Random,
+    Remap,
+    Rename,
+    Resource,
+    RwFlags,
+    SelectMask,
+    SetOfReturn,
+    Sig,
+    SigHow,
+    SigInfo,
+    SigSet,
+    SigStack,
+    Size,
+    StatxFlags,
+    StatxMask,
+    Sync,
+    TimerFlags,
+    Timespec,
+    Timeval,
+    Uint,
+    Usage,
+    Wait,
+    Whence,
+    // What the call stores: printed when it has ended.
+    OutAction,
+    OutBytes,
+    OutCpus,
+    OutEntries,
+    OutEntries64,
+    OutEpoll,
+    OutFds,
+    OutFileSystem,
+    OutGroups,
+    OutInfo,
+    OutInt,
+    OutInterval,
+    OutIovec,
+    OutLimit,
+    OutNames,
+    OutPath,
+    OutRandom,
+    OutRest,
+    OutSet,
+    OutSigStack,
+    OutStat,
+    OutStatus,
+    OutStatx,
+    OutSystem,
+    OutTicks,
+    OutTimespec,
+    OutTimeval,
+    OutUsage,
+    OutWaitUsage,
 }
 
 /// A line of the table.
@@ -125,47 +223,47 @@ macro_rules! syscalls {
 }
 
 syscalls! {
-    0 read(Fd, Addr, Size) => file::read, Full, "As Linux.";
+    0 read(Fd, OutBytes, Size) => file::read, Full, "As Linux.";
     1 write(Fd, Bytes, Size) => file::write, Full, "As Linux.";
-    2 open(Path, OFlags, Mode) => path::open, Full, "As Linux.";
+    2 open(Path, OFlags, ModeIf) => path::open, Full, "As Linux.";
     3 close(Fd) => file::close, Full, "As Linux.";
-    4 stat(Path, Addr) => stat::stat, Full, "As Linux.";
-    5 fstat(Fd, Addr) => stat::fstat, Full, "As Linux.";
-    6 lstat(Path, Addr) => stat::lstat, Full, "As Linux.";
-    7 poll(Addr, Size, Int) => poll::poll, Full, "As Linux.";
-    8 lseek(Fd, Long, Int) => file::lseek, Full, "As Linux.";
+    4 stat(Path, OutStat) => stat::stat, Full, "As Linux.";
+    5 fstat(Fd, OutStat) => stat::fstat, Full, "As Linux.";
+    6 lstat(Path, OutStat) => stat::lstat, Full, "As Linux.";
+    7 poll(PollFds, Size, Int) => poll::poll, Full, "As Linux.";
+    8 lseek(Fd, Long, Whence) => file::lseek, Full, "As Linux.";
     9 mmap(Addr, Size, Prot, MFlags, Fd, Hex) => mm::mmap, Full, "As Linux.";
     10 mprotect(Addr, Size, Prot) => mm::mprotect, Full, "As Linux.";
     11 munmap(Addr, Size) => mm::munmap, Full, "As Linux.";
     12 brk(Addr) => mm::brk, Full, "As Linux.";
-    13 rt_sigaction(Sig, Addr, Addr, Size) => signal::rt_sigaction, Full, "As Linux.";
-    14 rt_sigprocmask(Int, SigSet, Addr, Size) => signal::rt_sigprocmask, Full, "As Linux.";
-    15 rt_sigreturn() => R signal::rt_sigreturn, Full, "As Linux.";
-    16 ioctl(Fd, Hex, Addr) => file::ioctl, Full, "As Linux.";
-    17 pread64(Fd, Addr, Size, Long) => file::pread64, Full, "As Linux.";
+    13 rt_sigaction(Sig, Action, OutAction, Size) => signal::rt_sigaction, Full, "As Linux.";
+    14 rt_sigprocmask(SigHow, SigSet, OutSet, Size) => signal::rt_sigprocmask, Full, "As Linux.";
+    15 rt_sigreturn(SetOfReturn) => R signal::rt_sigreturn, Full, "As Linux.";
+    16 ioctl(Fd, Ioctl, IoctlArg) => file::ioctl, Full, "As Linux.";
+    17 pread64(Fd, OutBytes, Size, Long) => file::pread64, Full, "As Linux.";
     18 pwrite64(Fd, Bytes, Size, Long) => file::pwrite64, Full, "As Linux.";
-    19 readv(Fd, Addr, Size) => file::readv, Full, "As Linux.";
-    20 writev(Fd, Addr, Size) => file::writev, Full, "As Linux.";
-    21 access(Path, Int) => path::access, Full, "As Linux.";
-    22 pipe(Addr) => pipe::pipe, Full, "As Linux.";
-    23 select(Int, Addr, Addr, Addr, Addr) => poll::select, Full, "As Linux.";
+    19 readv(Fd, OutIovec, Size) => file::readv, Full, "As Linux.";
+    20 writev(Fd, Iovec, Size) => file::writev, Full, "As Linux.";
+    21 access(Path, Access) => path::access, Full, "As Linux.";
+    22 pipe(OutFds) => pipe::pipe, Full, "As Linux.";
+    23 select(Int, FdSet, FdSet, FdSet, Timeval) => poll::select, Full, "As Linux.";
     24 sched_yield() => sched::sched_yield, Full, "As Linux.";
-    25 mremap(Addr, Size, Size, Hex, Addr) => mm::mremap, Full, "As Linux.";
-    26 msync(Addr, Size, Hex) => mm::msync, Full, "As Linux.";
+    25 mremap(Addr, Size, Size, Remap, MoveTo) => mm::mremap, Full, "As Linux.";
+    26 msync(Addr, Size, Sync) => mm::msync, Full, "As Linux.";
     27 mincore(Addr, Size, Addr) => mm::mincore, Full, "As Linux.";
-    28 madvise(Addr, Size, Int) => mm::madvise, Full, "As Linux.";
+    28 madvise(Addr, Size, Advice) => mm::madvise, Full, "As Linux.";
     29 shmget(Int, Size, Hex), Absent, "Not implemented yet.";
     30 shmat(Int, Addr, Hex), Absent, "Not implemented yet.";
     31 shmctl(Int, Int, Addr), Absent, "Not implemented yet.";
     32 dup(Fd) => file::dup, Full, "As Linux.";
     33 dup2(Fd, Fd) => file::dup2, Full, "As Linux.";
     34 pause() => signal::pause, Full, "As Linux.";
-    35 nanosleep(Timespec, Addr) => time::nanosleep, Full, "As Linux.";
-    36 getitimer(Int, Addr) => time::getitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    35 nanosleep(Timespec, OutRest) => time::nanosleep, Full, "As Linux.";
+    36 getitimer(Itimer, OutInterval) => time::getitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
     37 alarm(Uint) => time::alarm, Full, "As Linux.";
-    38 setitimer(Int, Addr, Addr) => time::setitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
     39 getpid() => process::getpid, Full, "As Linux.";
-    40 sendfile(Fd, Fd, Addr, Size) => file::sendfile, Full, "As Linux.";
+    40 sendfile(Fd, Fd, InLong, Size) => file::sendfile, Full, "As Linux.";
     41 socket(Int, Hex, Int), Absent, "Not implemented yet.";
     42 connect(Fd, Addr, Size), Absent, "Not implemented yet.";
     43 accept(Fd, Addr, Addr), Absent, "Not implemented yet.";
@@ -181,14 +279,14 @@ syscalls! {
     53 socketpair(Int, Hex, Int, Addr), Absent, "Not implemented yet.";
     54 setsockopt(Fd, Int, Int, Addr, Size), Absent, "Not implemented yet.";
     55 getsockopt(Fd, Int, Int, Addr, Addr), Absent, "Not implemented yet.";
-    56 clone(CloneFlags, Addr, Addr, Addr, Hex) => R process::clone, Partial, "No namespaces (EINVAL), no CLONE_PIDFD, CLONE_PTRACE is ignored, CLONE_IO has no effect.";
+    56 clone(Clone, CloneRest) => R process::clone, Partial, "No namespaces (EINVAL), no CLONE_PIDFD, CLONE_PTRACE is ignored, CLONE_IO has no effect.";
     57 fork() => R process::fork, Full, "As Linux.";
     58 vfork() => R process::vfork, Full, "As Linux.";
-    59 execve(Path, Argv, Addr) => R process::execve, Partial, "ELF programs and `#!` scripts; no binfmt_misc.";
+    59 execve(Path, Argv, Envp) => R process::execve, Partial, "ELF programs and `#!` scripts; no binfmt_misc.";
     60 exit(Int) => process::exit, Full, "As Linux.";
-    61 wait4(Int, Addr, Hex, Addr) => process::wait4, Full, "As Linux.";
+    61 wait4(Int, OutStatus, Wait, OutWaitUsage) => process::wait4, Full, "As Linux.";
     62 kill(Int, Sig) => signal::kill, Full, "As Linux.";
-    63 uname(Addr) => misc::uname, Full, "Says Linux 6.12 and x86_64.";
+    63 uname(OutNames) => misc::uname, Full, "Says Linux 6.12 and x86_64.";
     64 semget(Int, Int, Hex), Absent, "Not implemented yet.";
     65 semop(Int, Addr, Size), Absent, "Not implemented yet.";
     66 semctl(Int, Int, Int, Hex), Absent, "Not implemented yet.";
@@ -197,14 +295,14 @@ syscalls! {
     69 msgsnd(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
     70 msgrcv(Int, Addr, Size, Long, Hex), Absent, "Not implemented yet.";
     71 msgctl(Int, Int, Addr), Absent, "Not implemented yet.";
-    72 fcntl(Fd, Int, Hex) => file::fcntl, Full, "As Linux.";
-    73 flock(Fd, Int) => file::flock, Full, "As Linux.";
+    72 fcntl(Fd, Fcntl, FcntlRest) => file::fcntl, Full, "As Linux.";
+    73 flock(Fd, Flock) => file::flock, Full, "As Linux.";
     74 fsync(Fd) => file::fsync, Full, "As Linux.";
     75 fdatasync(Fd) => file::fdatasync, Full, "As Linux.";
     76 truncate(Path, Long) => stat::truncate, Full, "As Linux.";
     77 ftruncate(Fd, Long) => file::ftruncate, Full, "As Linux.";
-    78 getdents(Fd, Addr, Size) => file::getdents, Full, "As Linux.";
-    79 getcwd(Addr, Size) => path::getcwd, Full, "As Linux.";
+    78 getdents(Fd, OutEntries, Size) => file::getdents, Full, "As Linux.";
+    79 getcwd(OutPath, Size) => path::getcwd, Full, "As Linux.";
     80 chdir(Path) => path::chdir, Full, "As Linux.";
     81 fchdir(Fd) => file::fchdir, Full, "As Linux.";
     82 rename(Path, Path) => path::rename, Full, "As Linux.";
@@ -214,18 +312,18 @@ syscalls! {
     86 link(Path, Path) => path::link, Full, "As Linux.";
     87 unlink(Path) => path::unlink, Full, "As Linux.";
     88 symlink(Path, Path) => path::symlink, Full, "As Linux.";
-    89 readlink(Path, Addr, Size) => path::readlink, Full, "As Linux.";
+    89 readlink(Path, OutBytes, Size) => path::readlink, Full, "As Linux.";
     90 chmod(Path, Mode) => stat::chmod, Full, "As Linux.";
     91 fchmod(Fd, Mode) => stat::fchmod, Full, "As Linux.";
     92 chown(Path, Int, Int) => stat::chown, Full, "As Linux.";
     93 fchown(Fd, Int, Int) => stat::fchown, Full, "As Linux.";
     94 lchown(Path, Int, Int) => stat::lchown, Full, "As Linux.";
     95 umask(Mode) => path::umask, Full, "As Linux.";
-    96 gettimeofday(Addr, Addr) => time::gettimeofday, Full, "As Linux.";
-    97 getrlimit(Int, Addr) => resource::getrlimit, Full, "As Linux.";
-    98 getrusage(Int, Addr) => resource::getrusage, Partial, "Times, context switches and page faults; the other counters are zero.";
-    99 sysinfo(Addr) => misc::sysinfo, Partial, "Load averages are zero.";
-    100 times(Addr) => resource::times, Full, "As Linux.";
+    96 gettimeofday(OutTimeval, Addr) => time::gettimeofday, Full, "As Linux.";
+    97 getrlimit(Resource, OutLimit) => resource::getrlimit, Full, "As Linux.";
+    98 getrusage(Usage, OutUsage) => resource::getrusage, Partial, "Times, context switches and page faults; the other counters are zero.";
+    99 sysinfo(OutSystem) => misc::sysinfo, Partial, "Load averages are zero.";
+    100 times(OutTicks) => resource::times, Full, "As Linux.";
     101 ptrace(Int, Int, Addr, Addr), Absent, "Not implemented yet.";
     102 getuid() => cred::getuid, Full, "As Linux.";
     103 syslog(Int, Addr, Int), Absent, "Not offered: there is no machine to administer inside a sandbox.";
@@ -240,52 +338,52 @@ syscalls! {
     112 setsid() => process::setsid, Full, "As Linux.";
     113 setreuid(Int, Int) => cred::setreuid, Full, "As Linux.";
     114 setregid(Int, Int) => cred::setregid, Full, "As Linux.";
-    115 getgroups(Int, Addr) => cred::getgroups, Full, "As Linux.";
-    116 setgroups(Size, Addr) => cred::setgroups, Full, "As Linux.";
+    115 getgroups(Int, OutGroups) => cred::getgroups, Full, "As Linux.";
+    116 setgroups(Size, Groups) => cred::setgroups, Full, "As Linux.";
     117 setresuid(Int, Int, Int) => cred::setresuid, Full, "As Linux.";
-    118 getresuid(Addr, Addr, Addr) => cred::getresuid, Full, "As Linux.";
+    118 getresuid(OutInt, OutInt, OutInt) => cred::getresuid, Full, "As Linux.";
     119 setresgid(Int, Int, Int) => cred::setresgid, Full, "As Linux.";
-    120 getresgid(Addr, Addr, Addr) => cred::getresgid, Full, "As Linux.";
+    120 getresgid(OutInt, OutInt, OutInt) => cred::getresgid, Full, "As Linux.";
     121 getpgid(Int) => process::getpgid, Full, "As Linux.";
     122 setfsuid(Int) => cred::setfsuid, Full, "As Linux.";
     123 setfsgid(Int) => cred::setfsgid, Full, "As Linux.";
     124 getsid(Int) => process::getsid, Full, "As Linux.";
     125 capget(Addr, Addr) => cred::capget, Full, "As Linux.";
     126 capset(Addr, Addr) => cred::capset, Full, "As Linux.";
-    127 rt_sigpending(Addr, Size) => signal::rt_sigpending, Full, "As Linux.";
-    128 rt_sigtimedwait(SigSet, Addr, Timespec, Size) => signal::rt_sigtimedwait, Full, "As Linux.";
-    129 rt_sigqueueinfo(Int, Sig, Addr) => signal::rt_sigqueueinfo, Full, "As Linux.";
+    127 rt_sigpending(OutSet, Size) => signal::rt_sigpending, Full, "As Linux.";
+    128 rt_sigtimedwait(SigSet, OutInfo, Timespec, Size) => signal::rt_sigtimedwait, Full, "As Linux.";
+    129 rt_sigqueueinfo(Int, Sig, SigInfo) => signal::rt_sigqueueinfo, Full, "As Linux.";
     130 rt_sigsuspend(SigSet, Size) => signal::rt_sigsuspend, Full, "As Linux.";
-    131 sigaltstack(Addr, Addr) => signal::sigaltstack, Full, "As Linux.";
+    131 sigaltstack(SigStack, OutSigStack) => signal::sigaltstack, Full, "As Linux.";
     132 utime(Path, Addr) => stat::utime, Full, "As Linux.";
-    133 mknod(Path, Mode, Hex) => path::mknod, Full, "As Linux.";
+    133 mknod(Path, FileMode, DeviceIf) => path::mknod, Full, "As Linux.";
     134 uselib(Path), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     135 personality(Hex) => misc::personality, Partial, "PER_LINUX alone; anything else is EINVAL.";
     136 ustat(Hex, Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    137 statfs(Path, Addr) => stat::statfs, Full, "As Linux.";
-    138 fstatfs(Fd, Addr) => stat::fstatfs, Full, "As Linux.";
+    137 statfs(Path, OutFileSystem) => stat::statfs, Full, "As Linux.";
+    138 fstatfs(Fd, OutFileSystem) => stat::fstatfs, Full, "As Linux.";
     139 sysfs(Int, Hex, Hex), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    140 getpriority(Int, Int) => sched::getpriority, Partial, "The nice value is kept but does not weigh.";
-    141 setpriority(Int, Int, Int) => sched::setpriority, Partial, "The nice value is kept but does not weigh.";
-    142 sched_setparam(Int, Addr) => sched::sched_setparam, Partial, "Priority 0 alone.";
-    143 sched_getparam(Int, Addr) => sched::sched_getparam, Full, "As Linux.";
-    144 sched_setscheduler(Int, Int, Addr) => sched::sched_setscheduler, Partial, "SCHED_OTHER, SCHED_BATCH and SCHED_IDLE; real-time classes are EPERM.";
+    140 getpriority(Priority, Int) => sched::getpriority, Partial, "The nice value is kept but does not weigh.";
+    141 setpriority(Priority, Int, Int) => sched::setpriority, Partial, "The nice value is kept but does not weigh.";
+    142 sched_setparam(Int, InInt) => sched::sched_setparam, Partial, "Priority 0 alone.";
+    143 sched_getparam(Int, OutInt) => sched::sched_getparam, Full, "As Linux.";
+    144 sched_setscheduler(Int, Policy, InInt) => sched::sched_setscheduler, Partial, "SCHED_OTHER, SCHED_BATCH and SCHED_IDLE; real-time classes are EPERM.";
     145 sched_getscheduler(Int) => sched::sched_getscheduler, Full, "As Linux.";
-    146 sched_get_priority_max(Int) => sched::sched_get_priority_max, Full, "As Linux.";
-    147 sched_get_priority_min(Int) => sched::sched_get_priority_min, Full, "As Linux.";
-    148 sched_rr_get_interval(Int, Addr) => sched::sched_rr_get_interval, Full, "The time slice.";
+    146 sched_get_priority_max(Policy) => sched::sched_get_priority_max, Full, "As Linux.";
+    147 sched_get_priority_min(Policy) => sched::sched_get_priority_min, Full, "As Linux.";
+    148 sched_rr_get_interval(Int, OutTimespec) => sched::sched_rr_get_interval, Full, "The time slice.";
     149 mlock(Addr, Size) => mm::mlock, Full, "As Linux.";
     150 munlock(Addr, Size) => mm::munlock, Full, "As Linux.";
-    151 mlockall(Hex) => mm::mlockall, Full, "As Linux.";
+    151 mlockall(LockAll) => mm::mlockall, Full, "As Linux.";
     152 munlockall() => mm::munlockall, Full, "As Linux.";
     153 vhangup(), Absent, "Not implemented yet.";
     154 modify_ldt(Int, Addr, Size), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     155 pivot_root(Path, Path), Absent, "Not implemented yet.";
     156 _sysctl(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    157 prctl(Prctl, Hex, Hex, Hex, Hex) => misc::prctl, Partial, "Names, dumpable, death signal, capabilities, subreaper, no_new_privs, timer slack; others are EINVAL.";
-    158 arch_prctl(Hex, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
+    157 prctl(Prctl, PrctlRest) => misc::prctl, Partial, "Names, dumpable, death signal, capabilities, subreaper, no_new_privs, timer slack; others are EINVAL.";
+    158 arch_prctl(ArchPrctl, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
     159 adjtimex(Addr), Absent, "Not implemented yet.";
-    160 setrlimit(Int, Addr) => resource::setrlimit, Full, "As Linux.";
+    160 setrlimit(Resource, Limit) => resource::setrlimit, Full, "As Linux.";
     161 chroot(Path) => path::chroot, Full, "As Linux.";
     162 sync() => file::sync, Full, "As Linux.";
     163 acct(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
@@ -327,9 +425,9 @@ syscalls! {
     199 fremovexattr(Fd, Path), Absent, "Not implemented yet.";
     200 tkill(Int, Sig) => signal::tkill, Full, "As Linux.";
     201 time(Addr) => time::time, Full, "As Linux.";
-    202 futex(Addr, FutexOp, Uint, Hex, Addr, Uint) => futex::futex, Partial, "WAIT, WAKE, their BITSET forms, REQUEUE, CMP_REQUEUE, WAKE_OP; priority inheritance is ENOSYS.";
-    203 sched_setaffinity(Int, Size, Addr) => sched::sched_setaffinity, Full, "As Linux.";
-    204 sched_getaffinity(Int, Size, Addr) => sched::sched_getaffinity, Full, "As Linux.";
+    202 futex(Addr, FutexOp, FutexRest) => futex::futex, Partial, "WAIT, WAKE, their BITSET forms, REQUEUE, CMP_REQUEUE, WAKE_OP; priority inheritance is ENOSYS.";
+    203 sched_setaffinity(Int, Size, Cpus) => sched::sched_setaffinity, Full, "As Linux.";
+    204 sched_getaffinity(Int, Size, OutCpus) => sched::sched_getaffinity, Full, "As Linux.";
     205 set_thread_area(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     206 io_setup(Uint, Addr), Absent, "Not implemented yet.";
     207 io_destroy(Addr), Absent, "Not implemented yet.";
@@ -342,25 +440,25 @@ syscalls! {
     214 epoll_ctl_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     215 epoll_wait_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     216 remap_file_pages(Addr, Size, Hex, Size, Hex), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    217 getdents64(Fd, Addr, Size) => file::getdents64, Full, "As Linux.";
+    217 getdents64(Fd, OutEntries64, Size) => file::getdents64, Full, "As Linux.";
     218 set_tid_address(Addr) => process::set_tid_address, Full, "As Linux.";
     219 restart_syscall() => signal::restart_syscall, Full, "As Linux.";
     220 semtimedop(Int, Addr, Size, Timespec), Absent, "Not implemented yet.";
-    221 fadvise64(Fd, Long, Size, Int) => file::fadvise64, Full, "As Linux.";
+    221 fadvise64(Fd, Long, Size, FileAdvice) => file::fadvise64, Full, "As Linux.";
     222 timer_create(Int, Addr, Addr), Absent, "Not implemented yet.";
     223 timer_settime(Int, Hex, Addr, Addr), Absent, "Not implemented yet.";
     224 timer_gettime(Int, Addr), Absent, "Not implemented yet.";
     225 timer_getoverrun(Int), Absent, "Not implemented yet.";
     226 timer_delete(Int), Absent, "Not implemented yet.";
-    227 clock_settime(Int, Timespec) => time::clock_settime, Partial, "Always EPERM or EINVAL: a sandbox does not set the clock.";
-    228 clock_gettime(Int, Addr) => time::clock_gettime, Partial, "System-wide, process and thread clocks; not other processes' CPU clocks.";
-    229 clock_getres(Int, Addr) => time::clock_getres, Full, "As Linux.";
-    230 clock_nanosleep(Int, Hex, Timespec, Addr) => time::clock_nanosleep, Full, "As Linux.";
+    227 clock_settime(Clock, Timespec) => time::clock_settime, Partial, "Always EPERM or EINVAL: a sandbox does not set the clock.";
+    228 clock_gettime(Clock, OutTimespec) => time::clock_gettime, Partial, "System-wide, process and thread clocks; not other processes' CPU clocks.";
+    229 clock_getres(Clock, OutTimespec) => time::clock_getres, Full, "As Linux.";
+    230 clock_nanosleep(Clock, TimerFlags, Timespec, OutRest) => time::clock_nanosleep, Full, "As Linux.";
     231 exit_group(Int) => process::exit_group, Full, "As Linux.";
-    232 epoll_wait(Fd, Addr, Int, Int) => poll::epoll_wait, Full, "As Linux.";
-    233 epoll_ctl(Fd, Int, Fd, Addr) => poll::epoll_ctl, Full, "As Linux.";
+    232 epoll_wait(Fd, OutEpoll, Int, Int) => poll::epoll_wait, Full, "As Linux.";
+    233 epoll_ctl(Fd, EpollOp, Fd, EpollEvent) => poll::epoll_ctl, Full, "As Linux.";
     234 tgkill(Int, Int, Sig) => signal::tgkill, Full, "As Linux.";
-    235 utimes(Path, Addr) => stat::utimes, Full, "As Linux.";
+    235 utimes(Path, FileTimevals) => stat::utimes, Full, "As Linux.";
     236 vserver(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     237 mbind(Addr, Size, Int, Addr, Size, Hex), Absent, "Not implemented yet.";
     238 set_mempolicy(Int, Addr, Size), Absent, "Not implemented yet.";
@@ -372,7 +470,7 @@ syscalls! {
     244 mq_notify(Fd, Addr), Absent, "Not implemented yet.";
     245 mq_getsetattr(Fd, Addr, Addr), Absent, "Not implemented yet.";
     246 kexec_load(Addr, Size, Addr, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    247 waitid(Int, Int, Addr, Hex, Addr) => process::waitid, Partial, "No P_PIDFD.";
+    247 waitid(IdType, Int, OutInfo, Wait, OutWaitUsage) => process::waitid, Partial, "No P_PIDFD.";
     248 add_key(Path, Path, Addr, Size, Int), Absent, "Not implemented yet.";
     249 request_key(Path, Path, Path, Int), Absent, "Not implemented yet.";
     250 keyctl(Int, Hex, Hex, Hex, Hex), Absent, "Not implemented yet.";
@@ -382,21 +480,21 @@ syscalls! {
     254 inotify_add_watch(Fd, Path, Hex), Absent, "Not implemented yet.";
     255 inotify_rm_watch(Fd, Int), Absent, "Not implemented yet.";
     256 migrate_pages(Int, Size, Addr, Addr), Absent, "Not implemented yet.";
-    257 openat(DirFd, Path, OFlags, Mode) => path::openat, Full, "As Linux.";
+    257 openat(DirFd, Path, OFlags, ModeIf) => path::openat, Full, "As Linux.";
     258 mkdirat(DirFd, Path, Mode) => path::mkdirat, Full, "As Linux.";
-    259 mknodat(DirFd, Path, Mode, Hex) => path::mknodat, Full, "As Linux.";
-    260 fchownat(DirFd, Path, Int, Int, Hex) => stat::fchownat, Full, "As Linux.";
-    261 futimesat(DirFd, Path, Addr) => stat::futimesat, Full, "As Linux.";
-    262 newfstatat(DirFd, Path, Addr, Hex) => stat::newfstatat, Full, "As Linux.";
-    263 unlinkat(DirFd, Path, Hex) => path::unlinkat, Full, "As Linux.";
+    259 mknodat(DirFd, Path, FileMode, DeviceIf) => path::mknodat, Full, "As Linux.";
+    260 fchownat(DirFd, Path, Int, Int, AtFlags) => stat::fchownat, Full, "As Linux.";
+    261 futimesat(DirFd, Path, FileTimevals) => stat::futimesat, Full, "As Linux.";
+    262 newfstatat(DirFd, Path, OutStat, AtFlags) => stat::newfstatat, Full, "As Linux.";
+    263 unlinkat(DirFd, Path, AtFlags) => path::unlinkat, Full, "As Linux.";
     264 renameat(DirFd, Path, DirFd, Path) => path::renameat, Full, "As Linux.";
-    265 linkat(DirFd, Path, DirFd, Path, Hex) => path::linkat, Full, "As Linux.";
+    265 linkat(DirFd, Path, DirFd, Path, AtFlags) => path::linkat, Full, "As Linux.";
     266 symlinkat(Path, DirFd, Path) => path::symlinkat, Full, "As Linux.";
-    267 readlinkat(DirFd, Path, Addr, Size) => path::readlinkat, Full, "As Linux.";
+    267 readlinkat(DirFd, Path, OutBytes, Size) => path::readlinkat, Full, "As Linux.";
     268 fchmodat(DirFd, Path, Mode) => stat::fchmodat, Full, "As Linux.";
-    269 faccessat(DirFd, Path, Int) => path::faccessat, Full, "As Linux.";
-    270 pselect6(Int, Addr, Addr, Addr, Timespec, Addr) => poll::pselect6, Full, "As Linux.";
-    271 ppoll(Addr, Size, Timespec, SigSet, Size) => poll::ppoll, Full, "As Linux.";
+    269 faccessat(DirFd, Path, Access) => path::faccessat, Full, "As Linux.";
+    270 pselect6(Int, FdSet, FdSet, FdSet, Timespec, SelectMask) => poll::pselect6, Full, "As Linux.";
+    271 ppoll(PollFds, Size, Timespec, SigSet, Size) => poll::ppoll, Full, "As Linux.";
     272 unshare(CloneFlags) => process::unshare, Partial, "CLONE_FS and CLONE_FILES; namespaces are EPERM.";
     273 set_robust_list(Addr, Size) => futex::set_robust_list, Full, "As Linux.";
     274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
@@ -405,61 +503,61 @@ syscalls! {
     277 sync_file_range(Fd, Long, Size, Hex), Absent, "Not implemented yet.";
     278 vmsplice(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
     279 move_pages(Int, Size, Addr, Addr, Addr, Hex), Absent, "Not implemented yet.";
-    280 utimensat(DirFd, Path, Addr, Hex) => stat::utimensat, Full, "As Linux.";
-    281 epoll_pwait(Fd, Addr, Int, Int, SigSet, Size) => poll::epoll_pwait, Full, "As Linux.";
+    280 utimensat(DirFd, Path, FileTimes, AtFlags) => stat::utimensat, Full, "As Linux.";
+    281 epoll_pwait(Fd, OutEpoll, Int, Int, SigSet, Size) => poll::epoll_pwait, Full, "As Linux.";
     282 signalfd(Fd, SigSet, Size), Absent, "Not implemented yet.";
     283 timerfd_create(Int, Hex), Absent, "Not implemented yet.";
     284 eventfd(Uint) => pipe::eventfd, Full, "As Linux.";
-    285 fallocate(Fd, Hex, Long, Long) => file::fallocate, Full, "As Linux.";
+    285 fallocate(Fd, Fallocate, Long, Long) => file::fallocate, Full, "As Linux.";
     286 timerfd_settime(Fd, Hex, Addr, Addr), Absent, "Not implemented yet.";
     287 timerfd_gettime(Fd, Addr), Absent, "Not implemented yet.";
     288 accept4(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
     289 signalfd4(Fd, SigSet, Size, Hex), Absent, "Not implemented yet.";
-    290 eventfd2(Uint, Hex) => pipe::eventfd2, Full, "As Linux.";
-    291 epoll_create1(Hex) => poll::epoll_create1, Full, "As Linux.";
-    292 dup3(Fd, Fd, OFlags) => file::dup3, Full, "As Linux.";
-    293 pipe2(Addr, OFlags) => pipe::pipe2, Full, "As Linux.";
+    290 eventfd2(Uint, EventFlags) => pipe::eventfd2, Full, "As Linux.";
+    291 epoll_create1(EpollFlags) => poll::epoll_create1, Full, "As Linux.";
+    292 dup3(Fd, Fd, FdFlags) => file::dup3, Full, "As Linux.";
+    293 pipe2(OutFds, FdFlags) => pipe::pipe2, Full, "As Linux.";
     294 inotify_init1(Hex), Absent, "Not implemented yet.";
-    295 preadv(Fd, Addr, Size, Long, Long) => file::preadv, Full, "As Linux.";
-    296 pwritev(Fd, Addr, Size, Long, Long) => file::pwritev, Full, "As Linux.";
-    297 rt_tgsigqueueinfo(Int, Int, Sig, Addr) => signal::rt_tgsigqueueinfo, Full, "As Linux.";
+    295 preadv(Fd, OutIovec, Size, Long) => file::preadv, Full, "As Linux.";
+    296 pwritev(Fd, Iovec, Size, Long) => file::pwritev, Full, "As Linux.";
+    297 rt_tgsigqueueinfo(Int, Int, Sig, SigInfo) => signal::rt_tgsigqueueinfo, Full, "As Linux.";
     298 perf_event_open(Addr, Int, Int, Fd, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     299 recvmmsg(Fd, Addr, Size, Hex, Timespec), Absent, "Not implemented yet.";
     300 fanotify_init(Hex, Hex), Absent, "Not implemented yet.";
     301 fanotify_mark(Fd, Hex, Hex, DirFd, Path), Absent, "Not implemented yet.";
-    302 prlimit64(Int, Int, Addr, Addr) => resource::prlimit64, Full, "As Linux.";
+    302 prlimit64(Int, Resource, Limit, OutLimit) => resource::prlimit64, Full, "As Linux.";
     303 name_to_handle_at(DirFd, Path, Addr, Addr, Hex), Absent, "Not implemented yet.";
     304 open_by_handle_at(Fd, Addr, OFlags), Absent, "Not implemented yet.";
     305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
     307 sendmmsg(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
     308 setns(Fd, CloneFlags), Absent, "Not implemented yet.";
-    309 getcpu(Addr, Addr, Addr) => sched::getcpu, Full, "Node 0.";
+    309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
     310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex), Absent, "Not implemented yet.";
     311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex), Absent, "Not implemented yet.";
     312 kcmp(Int, Int, Int, Hex, Hex), Absent, "Not implemented yet.";
     313 finit_module(Fd, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     314 sched_setattr(Int, Addr, Hex), Absent, "Not implemented yet.";
     315 sched_getattr(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
-    316 renameat2(DirFd, Path, DirFd, Path, Hex) => path::renameat2, Full, "As Linux.";
+    316 renameat2(DirFd, Path, DirFd, Path, Rename) => path::renameat2, Full, "As Linux.";
     317 seccomp(Hex, Hex, Addr), Absent, "Not implemented yet.";
-    318 getrandom(Addr, Size, Hex) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";
+    318 getrandom(OutRandom, Size, Random) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";
     319 memfd_create(Path, Hex), Absent, "Not implemented yet.";
     320 kexec_file_load(Fd, Fd, Size, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     321 bpf(Int, Addr, Size), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    322 execveat(DirFd, Path, Argv, Addr, Hex) => R process::execveat, Partial, "As execve.";
+    322 execveat(DirFd, Path, Argv, Envp, AtFlags) => R process::execveat, Partial, "As execve.";
     323 userfaultfd(Hex), Absent, "Not implemented yet.";
     324 membarrier(Int, Hex, Int), Absent, "Not implemented yet.";
     325 mlock2(Addr, Size, Hex), Absent, "Not implemented yet.";
-    326 copy_file_range(Fd, Addr, Fd, Addr, Size, Hex) => file::copy_file_range, Full, "As Linux.";
-    327 preadv2(Fd, Addr, Size, Long, Long, Hex) => file::preadv2, Full, "As Linux.";
-    328 pwritev2(Fd, Addr, Size, Long, Long, Hex) => file::pwritev2, Full, "As Linux.";
+    326 copy_file_range(Fd, InLong, Fd, InLong, Size, Hex) => file::copy_file_range, Full, "As Linux.";
+    327 preadv2(Fd, OutIovec, Size, Long, RwFlags) => file::preadv2, Full, "As Linux.";
+    328 pwritev2(Fd, Iovec, Size, Long, RwFlags) => file::pwritev2, Full, "As Linux.";
     329 pkey_mprotect(Addr, Size, Prot, Int), Absent, "Not implemented yet.";
     330 pkey_alloc(Hex, Hex), Absent, "Not implemented yet.";
     331 pkey_free(Int), Absent, "Not implemented yet.";
-    332 statx(DirFd, Path, Hex, Hex, Addr) => stat::statx, Full, "As Linux.";
+    332 statx(DirFd, Path, StatxFlags, StatxMask, OutStatx) => stat::statx, Full, "As Linux.";
     333 io_pgetevents(Addr, Long, Long, Addr, Timespec, Addr), Absent, "Not implemented yet.";
-    334 rseq(Addr, Size, Hex, Hex), Absent, "Not implemented yet.";
+    334 rseq(Addr, Hex, Hex, Hex), Absent, "Not implemented yet.";
     335 uretprobe(), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     424 pidfd_send_signal(Fd, Sig, Addr, Hex), Absent, "Not implemented yet.";
     425 io_uring_setup(Uint, Addr), Absent, "Not implemented yet.";
@@ -472,13 +570,13 @@ syscalls! {
     432 fsmount(Fd, Hex, Hex), Absent, "Not implemented yet.";
     433 fspick(DirFd, Path, Hex), Absent, "Not implemented yet.";
     434 pidfd_open(Int, Hex), Absent, "Not implemented yet.";
-    435 clone3(Addr, Size) => R process::clone3, Partial, "As clone; set_tid and cgroup are EINVAL.";
-    436 close_range(Uint, Uint, Hex) => file::close_range, Full, "As Linux.";
+    435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; set_tid and cgroup are EINVAL.";
+    436 close_range(Uint, Uint, CloseRange) => file::close_range, Full, "As Linux.";
     437 openat2(DirFd, Path, Addr, Size) => path::openat2, Full, "As Linux.";
     438 pidfd_getfd(Fd, Fd, Hex), Absent, "Not implemented yet.";
-    439 faccessat2(DirFd, Path, Int, Hex) => path::faccessat2, Full, "As Linux.";
+    439 faccessat2(DirFd, Path, Access, AtAccess) => path::faccessat2, Full, "As Linux.";
     440 process_madvise(Fd, Addr, Size, Int, Hex), Absent, "Not implemented yet.";
-    441 epoll_pwait2(Fd, Addr, Int, Timespec, SigSet, Size) => poll::epoll_pwait2, Full, "As Linux.";
+    441 epoll_pwait2(Fd, OutEpoll, Int, Timespec, SigSet, Size) => poll::epoll_pwait2, Full, "As Linux.";
     442 mount_setattr(DirFd, Path, Hex, Addr, Size), Absent, "Not implemented yet.";
     443 quotactl_fd(Fd, Hex, Int, Addr), Absent, "Not implemented yet.";
     444 landlock_create_ruleset(Addr, Size, Hex), Absent, "Not implemented yet.";
@@ -489,7 +587,7 @@ syscalls! {
     449 futex_waitv(Addr, Uint, Hex, Timespec, Int), Absent, "Not implemented yet.";
     450 set_mempolicy_home_node(Addr, Size, Int, Hex), Absent, "Not implemented yet.";
     451 cachestat(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
-    452 fchmodat2(DirFd, Path, Mode, Hex) => stat::fchmodat2, Full, "As Linux.";
+    452 fchmodat2(DirFd, Path, Mode, AtFlags) => stat::fchmodat2, Full, "As Linux.";
     453 map_shadow_stack(Addr, Size, Hex), Absent, "Not implemented yet.";
     454 futex_wake(Addr, Hex, Int, Hex), Absent, "Not implemented yet.";
     455 futex_wait(Addr, Hex, Hex, Hex, Timespec, Int), Absent, "Not implemented yet.";

@@ -23,6 +23,7 @@ use crate::{
         info::cld,
         send, stop,
     },
+    syscall::strace,
     time::timer,
 };
 
@@ -49,6 +50,9 @@ pub fn exit_thread(status: i32) -> ! {
     {
         let me = current();
         me.exiting.store(true, Ordering::SeqCst);
+        if strace::enabled() {
+            strace::ended(me.tid(), status);
+        }
         release_memory(&me);
         drop(me.set_files(None));
         drop(me.set_fs(None));

@@ -123,14 +123,22 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
         argv: wanted.args.clone(),
         envp: environment(&context, wanted),
     };
+    let traced = strace::enabled().then(|| (request.path.clone(), request.argv.clone(), request.envp.len()));
     let prepared = exec::prepare(request, file).map_err(failure(alloc::format!("exec {shown}")))?;
     let files = descriptors(&wanted.streams, wanted.uid, &limits).map_err(failure("the standard streams"))?;
-    exec::adopt(prepared, |image, cred| {
+    let mut stack = 0;
+    let task = exec::adopt(prepared, |image, cred| {
+        stack = image.stack;
         let parts = Parts { mm: Some(image.mm.clone()), files: Some(files), fs: Some(context.clone()) };
         let regs = UserRegs::entry(image.entry, image.stack);
         make(cred, parts, &regs, limits, wanted.no_new_privs)
     })
-    .map_err(failure("the first process"))
+    .map_err(failure("the first process"))?;
+    if let Some((path, argv, variables)) = traced {
+        // The stack has the number of arguments, their addresses and a zero before the environment.
+        strace::started(task.tid(), &path, &argv, stack + (argv.len() as u64 + 2) * 8, variables);
+    }
+    Ok(task)
 }
 
 /// The environment as given, with `HOME` added where it is not: as runc, from the container's own list of users.

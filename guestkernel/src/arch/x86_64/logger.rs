@@ -56,6 +56,16 @@ impl Log for HostLog {
     fn flush(&self) {}
 }
 
+/// Sends a line of a trace, which is no message and stands alone.
+pub fn trace_line(text: &str) {
+    let mut length = text.len().min(CALL_DATA_LEN);
+    while !text.is_char_boundary(length) {
+        length -= 1;
+    }
+    let args = [hostcall::LOG_TRACE, length as u64, 0, 0, 0, 0];
+    let _ = call_data(Hostcall::Log, args, &[&text.as_bytes()[..length]], &mut []);
+}
+
 /// Starts logging up to `level`, 0 (off) to 5 (trace).
 pub(super) fn init(level: u32) {
     const LEVELS: [LevelFilter; 6] = [

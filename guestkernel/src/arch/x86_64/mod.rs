@@ -38,6 +38,7 @@ use crate::{errno::Result, sync::SpinLock};
 
 pub use boot::{boot_info, take_seed};
 pub use idle::{idle, kick};
+pub use logger::trace_line;
 pub(super) use tlb::{activate_root, retire_root};
 
 static DIRECT_MAP: AtomicU64 = AtomicU64::new(0);
