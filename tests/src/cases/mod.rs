@@ -9,6 +9,7 @@ mod program;
 mod refusals;
 mod shell;
 mod terminal;
+mod trace;
 
 use std::process::Output;
 
@@ -58,6 +59,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("idle-memory", life::idle_memory),
     ("nothing-is-left", life::nothing_is_left),
     ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),
+    ("strace-as-strace", trace::strace_as_strace),
 ];
 
 /// Cases that fail for a reason that is known: what is missing. One that passes must leave the list.

@@ -65,12 +65,29 @@ pub fn traced(regs: &mut UserRegs) {
         Some(handler) => handler(regs) as u64,
         None => Errno::ENOSYS.to_ret() as u64,
     };
+    if is_dying(regs.rax as i64) {
+        // The task's end prints the call, which does not return.
+        return;
+    }
     call.finish(regs.rax as i64);
     args::end(&mut call, entry(nr), next);
     call.push(")");
     let arguments = call.take();
     outcome::print(&mut call);
     line::end(tid, &arguments, &call.take());
+}
+
+/// Whether a call was interrupted for good: its process ends.
+fn is_dying(result: i64) -> bool {
+    let restarts = matches!(
+        Errno::from_ret(result),
+        Errno::ERESTARTSYS | Errno::ERESTARTNOINTR | Errno::ERESTARTNOHAND | Errno::ERESTART_RESTARTBLOCK
+    );
+    restarts && {
+        let me = current();
+        let inner = me.process.inner.lock();
+        inner.end.is_some() || inner.pending.set().has(signal::SIGKILL)
+    }
 }
 
 /// Prints the call that would have started the first process.

@@ -8,6 +8,9 @@ use super::{
 use crate::signal::{self, Action, SigInfo, SigSet};
 use zerocopy::IntoBytes;
 
+/// Clock ticks in a second.
+const TICKS: i32 = 100;
+
 /// A signal's name, or the number that is none.
 pub(super) fn name(call: &mut Call, signo: i32) {
     match u32::try_from(signo) {
@@ -94,7 +97,12 @@ pub(super) fn info(call: &mut Call, info: &SigInfo) {
                 signal::info::cld::EXITED => out!(call, "{}", int(24)),
                 _ => name(call, int(24)),
             }
-            out!(call, ", si_utime={}, si_stime={}", int(32), int(40));
+            for (name, ticks) in [("si_utime", int(32)), ("si_stime", int(40))] {
+                out!(call, ", {name}={ticks}");
+                if ticks != 0 {
+                    out!(call, " /* {}.{:02} s */", ticks / TICKS, ticks % TICKS);
+                }
+            }
         }
         signal::SIGSEGV | signal::SIGBUS | signal::SIGILL | signal::SIGFPE | signal::SIGTRAP => {
             call.push(", si_addr=");
