@@ -73,16 +73,13 @@ pub(super) fn park() {
         if inner.job.stop == 0 || inner.end.is_some() {
             return;
         }
+        if strace::enabled() {
+            strace::stopped(me.tid(), inner.job.stop);
+        }
         one_less(&mut inner)
     };
     if let Some(signo) = complete {
         notify_parent(&process, cld::STOPPED, signo);
-    }
-    if strace::enabled() {
-        let signo = process.inner.lock().job.stop;
-        if signo != 0 {
-            strace::stopped(me.tid(), signo);
-        }
     }
     let stopped = || {
         let inner = process.inner.lock();
