@@ -18,7 +18,9 @@ fn bundle(name: &str, script: &str, arguments: &[&str]) -> Result<Bundle> {
 }
 
 fn script(name: &str, script: &str, arguments: &[&str]) -> Result<String> {
-    same(|| bundle(name, script, arguments), str::to_owned)
+    // The shell says so, or not, depending on whether it reaps a killed job in `wait` or before.
+    let said = |line: &&str| !matches!(*line, "Terminated" | "Killed");
+    same(|| bundle(name, script, arguments), |text| text.lines().filter(said).collect::<Vec<_>>().join("\n"))
 }
 
 pub(super) fn control() -> Result<String> {
@@ -26,12 +28,7 @@ pub(super) fn control() -> Result<String> {
 }
 
 pub(super) fn jobs() -> Result<String> {
-    // The shell says so, or not, depending on whether it reaps a killed job in `wait` or before.
-    let said = |line: &&str| !matches!(*line, "Terminated" | "Killed");
-    same(
-        || bundle("jobs", include_str!("../../shell/jobs.sh"), &[]),
-        |text| text.lines().filter(said).collect::<Vec<_>>().join("\n"),
-    )
+    script("jobs", include_str!("../../shell/jobs.sh"), &[])
 }
 
 pub(super) fn text() -> Result<String> {
