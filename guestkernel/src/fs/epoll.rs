@@ -276,6 +276,10 @@ impl FileOps for Epoll {
         true
     }
 
+    fn ignores_seeks(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File) -> PollMask {
         let items: Vec<Arc<Item>> = self.inner.ready.lock().iter().filter_map(Weak::upgrade).collect();
         if items.iter().any(|item| !item.poll().is_empty()) { PollMask::READABLE } else { PollMask::empty() }

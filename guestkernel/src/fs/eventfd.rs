@@ -99,6 +99,10 @@ impl FileOps for EventFd {
         true
     }
 
+    fn ignores_seeks(&self) -> bool {
+        true
+    }
+
     fn poll(&self, _file: &File) -> PollMask {
         let count = self.count.load(Ordering::SeqCst);
         let mut mask = PollMask::empty();

@@ -89,6 +89,11 @@ pub trait FileOps: Any + Send + Sync {
         false
     }
 
+    /// lseek(2) does nothing and gives 0, as on most descriptors that are no files.
+    fn ignores_seeks(&self) -> bool {
+        false
+    }
+
     /// What is ready now.
     fn poll(&self, _file: &File) -> PollMask {
         PollMask::READABLE | PollMask::WRITABLE
@@ -390,6 +395,9 @@ impl File {
     pub fn seek(&self, offset: i64, whence: u32) -> Result<u64> {
         if self.is_path() {
             return Err(Errno::EBADF);
+        }
+        if self.ops.ignores_seeks() && whence <= SEEK_HOLE {
+            return Ok(0);
         }
         if self.ops.is_stream() {
             return Err(Errno::ESPIPE);

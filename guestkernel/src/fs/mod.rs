@@ -31,6 +31,7 @@ pub mod proc;
 pub mod static_fs;
 pub mod stream;
 pub mod sysfs;
+pub mod timerfd;
 pub mod tmpfs;
 pub mod walk;
 

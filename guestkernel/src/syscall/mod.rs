@@ -21,6 +21,7 @@ pub mod stat;
 pub mod strace;
 pub mod table;
 pub mod time;
+pub mod timerfd;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 

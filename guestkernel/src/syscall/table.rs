@@ -6,7 +6,7 @@
 
 use super::{
     Args, absent, cred, encode, file, futex, misc, mm, path, pipe, poll, process, resource, sched, signal,
-    stat, time,
+    stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -506,11 +506,11 @@ syscalls! {
     280 utimensat(DirFd, Path, FileTimes, AtFlags) => stat::utimensat, Full, "As Linux.";
     281 epoll_pwait(Fd, OutEpoll, Int, Int, SigSet, Size) => poll::epoll_pwait, Full, "As Linux.";
     282 signalfd(Fd, SigSet, Size), Absent, "Not implemented yet.";
-    283 timerfd_create(Int, Hex), Absent, "Not implemented yet.";
+    283 timerfd_create(Clock, Hex) => timerfd::timerfd_create, Full, "As Linux.";
     284 eventfd(Uint) => pipe::eventfd, Full, "As Linux.";
     285 fallocate(Fd, Fallocate, Long, Long) => file::fallocate, Full, "As Linux.";
-    286 timerfd_settime(Fd, Hex, Addr, Addr), Absent, "Not implemented yet.";
-    287 timerfd_gettime(Fd, Addr), Absent, "Not implemented yet.";
+    286 timerfd_settime(Fd, Hex, Addr, Addr) => timerfd::timerfd_settime, Full, "As Linux; nobody in a sandbox sets the clock.";
+    287 timerfd_gettime(Fd, Addr) => timerfd::timerfd_gettime, Full, "As Linux.";
     288 accept4(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
     289 signalfd4(Fd, SigSet, Size, Hex), Absent, "Not implemented yet.";
     290 eventfd2(Uint, EventFlags) => pipe::eventfd2, Full, "As Linux.";

@@ -67,6 +67,8 @@ bitflags::bitflags! {
         const SYSLOG = 1 << 34;
         /// Every capability that exists (0 to `CAP_CHECKPOINT_RESTORE`).
         const ALL = (1 << 41) - 1;
+        /// Arm timers that wake the machine.
+        const WAKE_ALARM = 1 << 35;
     }
 }
 

@@ -10,6 +10,7 @@ mod harness;
 mod out;
 mod process;
 mod sys;
+mod timer;
 
 pub(crate) use out::Out;
 
@@ -30,7 +31,7 @@ pub(crate) const fn case(name: &'static str, calls: &'static [&'static str], run
 }
 
 /// Every family.
-pub(crate) const FAMILIES: &[&[Case]] = &[process::CASES];
+pub(crate) const FAMILIES: &[&[Case]] = &[process::CASES, timer::CASES];
 
 fn main() -> std::process::ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
