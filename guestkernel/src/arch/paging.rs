@@ -358,6 +358,18 @@ impl PageTable {
         .unwrap_or_default();
     }
 
+    /// The first address of `[start, end)` whose page has an entry.
+    #[must_use]
+    pub fn first_occupied(&self, start: u64, end: u64) -> Option<u64> {
+        let mut found = None;
+        // The error ends the walk.
+        let _ = walk(self.root, start, end, &mut |va, _| {
+            found = Some(va);
+            Err(Errno::EINTR)
+        });
+        found
+    }
+
     /// Copies the entries of `parent`'s `[start, end)`, which must be empty here. Reference counts of frames
     /// go up by one each. The caller flushes the parent's TLB when the mode is copy-on-write.
     ///

@@ -93,6 +93,10 @@ impl FileOps for Zero {
     fn write_at(&self, _file: &File, source: &mut Source<'_>, _offset: u64) -> Result<usize> {
         Ok(swallow(source))
     }
+
+    fn is_zero(&self) -> bool {
+        true
+    }
 }
 
 struct Full;

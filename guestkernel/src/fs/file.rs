@@ -119,6 +119,11 @@ pub trait FileOps: Any + Send + Sync {
         Err(Errno::ENODEV)
     }
 
+    /// Mapping it gives memory of its own (`/dev/zero`).
+    fn is_zero(&self) -> bool {
+        false
+    }
+
     /// fsync(2).
     fn sync(&self, _data_only: bool) -> Result<()> {
         Err(Errno::EINVAL)
@@ -484,10 +489,10 @@ impl File {
 }
 
 /// A file's path as `/proc/PID/maps` shows it.
-pub(super) fn shown_path(file: &File) -> Vec<u8> {
-    let mut top = file.path.mount.clone();
+pub(super) fn shown_path(path: &Path) -> Vec<u8> {
+    let mut top = path.mount.clone();
     while let Some(point) = top.mount_point() {
         top = point.mount;
     }
-    file.path.display(&Path::root_of(&top))
+    path.display(&Path::root_of(&top))
 }

@@ -22,6 +22,7 @@ pub mod hostfs;
 pub mod init;
 pub mod inode;
 pub mod locks;
+pub mod memfd;
 pub mod mount;
 pub mod namei;
 pub mod perm;

@@ -79,9 +79,12 @@ impl Ring {
 
     fn read(&mut self, sink: &mut Sink<'_>) -> Result<usize> {
         let (first, second) = self.filled();
-        let mut done = sink.write(first)?;
+        let wanted = first.len().min(sink.remaining());
+        let mut done = whole(sink.write(first)?, wanted)?;
         if done == first.len() && !second.is_empty() && sink.remaining() != 0 {
-            done += sink.write(second).or_else(|error| if done != 0 { Ok(0) } else { Err(error) })?;
+            let wanted = second.len().min(sink.remaining());
+            let rest = sink.write(second).and_then(|step| whole(step, wanted));
+            done += rest.or_else(|error| if done != 0 { Ok(0) } else { Err(error) })?;
         }
         self.len -= done;
         self.head = if self.len == 0 { 0 } else { (self.head + done) & (self.bytes.len() - 1) };
@@ -99,7 +102,8 @@ impl Ring {
             if end == tail {
                 break;
             }
-            match source.read(&mut self.bytes[tail..end]) {
+            let wanted = (end - tail).min(source.remaining());
+            match source.read(&mut self.bytes[tail..end]).and_then(|step| whole(step, wanted)) {
                 Ok(0) => break,
                 Ok(step) => {
                     self.len += step;
@@ -110,6 +114,15 @@ impl Ring {
             }
         }
         Ok(done)
+    }
+}
+
+/// What counts of a copy that ended early: a page is moved as a whole or not at all.
+fn whole(moved: usize, wanted: usize) -> Result<usize> {
+    match moved / PIPE_BUF * PIPE_BUF {
+        _ if moved == wanted => Ok(moved),
+        0 => Err(Errno::EFAULT),
+        pages => Ok(pages),
     }
 }
 

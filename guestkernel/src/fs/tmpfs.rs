@@ -11,7 +11,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashMap;
 use hostcall::{Attr, FileSystemStat, SetAttr, SetAttrValid};
 use linux_raw_sys::general::{
@@ -23,6 +23,8 @@ use super::{
     anon, copy, dev,
     file::{File, FileOps, shown_path},
     inode::{Dirent, Inode, NewNode, dirent_kind},
+    memfd::{F_SEAL_EXEC, F_SEAL_FUTURE_WRITE, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_WRITE},
+    mount::Path,
     pipe::Pipe,
 };
 use crate::{
@@ -32,7 +34,7 @@ use crate::{
         PAGE_SIZE,
         frame::{self, Frame},
     },
-    mm::{Mappable, ObjectName, PageSource},
+    mm::{Mappable, Mappers, ObjectName, PageSource, Zap},
     sync::{Mutex, SpinLock},
     uio::{Sink, Source},
 };
@@ -86,7 +88,28 @@ impl Tmpfs {
             attr: SpinLock::new(attr),
             body: SpinLock::new(body),
             io: Mutex::new(()),
+            seals: AtomicU32::new(F_SEAL_SEAL),
+            mapping: SpinLock::new(Weak::new()),
+            mappers: Mappers::new(),
             weak: weak.clone(),
+        })
+    }
+
+    /// A file without a name.
+    pub(super) fn unnamed(self: &Arc<Self>, mode: u32, uid: u32, gid: u32, seals: u32) -> Arc<TmpInode> {
+        let inode = self.inode(S_IFREG | mode, uid, gid, Body::File(BTreeMap::new()), 0);
+        inode.attr.lock().nlink = 0;
+        inode.seals.store(seals, Ordering::SeqCst);
+        inode
+    }
+
+    /// One that is mounted nowhere.
+    pub(super) fn unmounted() -> Arc<Self> {
+        Arc::new(Self {
+            dev: anon::next_dev(),
+            next_ino: AtomicU64::new(1),
+            limit: u64::MAX / PAGE_SIZE,
+            used: AtomicU64::new(0),
         })
     }
 
@@ -146,6 +169,11 @@ pub struct TmpInode {
     body: SpinLock<Body>,
     /// Held over what changes the size.
     io: Mutex<()>,
+    /// What may not be done to a file's contents any more (`F_SEAL_*`).
+    seals: AtomicU32,
+    /// The file as memory, while anything maps it, and who does.
+    mapping: SpinLock<Weak<TmpMapping>>,
+    mappers: Mappers,
     weak: Weak<TmpInode>,
 }
 
@@ -227,26 +255,37 @@ impl TmpInode {
             }
             pages.split_off(&size.div_ceil(PAGE_SIZE))
         };
+        self.mappers.zap(size.div_ceil(PAGE_SIZE), u64::MAX, Zap::All);
         self.fs.used.fetch_sub(cut.len() as u64, Ordering::Relaxed);
         drop(cut);
     }
 
     fn punch(&self, offset: u64, len: u64) {
-        let mut body = self.body.lock();
-        let Body::File(pages) = &mut *body else { return };
         let end = offset.saturating_add(len);
-        let inside: Vec<u64> =
-            pages.range(offset / PAGE_SIZE..end.div_ceil(PAGE_SIZE)).map(|(&i, _)| i).collect();
-        for index in inside {
-            let start = index * PAGE_SIZE;
-            let (from, to) = (offset.max(start) - start, (end - start).min(PAGE_SIZE));
-            if from == 0 && to == PAGE_SIZE {
-                pages.remove(&index);
-                self.fs.used.fetch_sub(1, Ordering::Relaxed);
-            } else if let Some(frame) = pages.get(&index) {
-                clear(frame, from, to);
+        let mut gone = BTreeMap::new();
+        {
+            let mut body = self.body.lock();
+            let Body::File(pages) = &mut *body else { return };
+            let inside: Vec<u64> =
+                pages.range(offset / PAGE_SIZE..end.div_ceil(PAGE_SIZE)).map(|(&i, _)| i).collect();
+            for index in inside {
+                let start = index * PAGE_SIZE;
+                let (from, to) = (offset.max(start) - start, (end - start).min(PAGE_SIZE));
+                if from == 0 && to == PAGE_SIZE {
+                    gone.extend(pages.remove_entry(&index));
+                    self.fs.used.fetch_sub(1, Ordering::Relaxed);
+                } else if let Some(frame) = pages.get(&index) {
+                    clear(frame, from, to);
+                }
             }
         }
+        let is_gone = |index, addr| gone.get(&index).is_some_and(|frame: &Frame| frame.addr() == addr);
+        self.mappers.zap(offset / PAGE_SIZE, end.div_ceil(PAGE_SIZE), Zap::Only(&is_gone));
+    }
+
+    /// Refuses what a seal of `seals` forbids.
+    fn check_seals(&self, seals: u32) -> Result<()> {
+        if self.seals.load(Ordering::SeqCst) & seals != 0 { Err(Errno::EPERM) } else { Ok(()) }
     }
 }
 
@@ -283,8 +322,17 @@ impl Inode for TmpInode {
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
         if change.valid & SetAttrValid::SIZE.bits() != 0 {
             let _io = self.io.lock();
+            match change.size.cmp(&self.size()) {
+                core::cmp::Ordering::Less => self.check_seals(F_SEAL_SHRINK)?,
+                core::cmp::Ordering::Greater => self.check_seals(F_SEAL_GROW)?,
+                core::cmp::Ordering::Equal => {}
+            }
             self.resize(change.size);
             self.changed(0);
+        }
+        if change.valid & SetAttrValid::MODE.bits() != 0 && (self.attr.lock().mode ^ change.mode) & 0o111 != 0
+        {
+            self.check_seals(F_SEAL_EXEC)?;
         }
         anon::apply(&mut self.attr.lock(), change);
         Ok(())
@@ -490,8 +538,14 @@ impl FileOps for TmpInode {
         if self.kind != S_IFREG {
             return Err(Errno::ENODEV);
         }
+        let mut slot = self.mapping.lock();
+        if let Some(mapping) = slot.upgrade() {
+            return Ok(mapping);
+        }
         let inode = self.weak.upgrade().ok_or(Errno::ESTALE)?;
-        Ok(Arc::new(TmpMapping { inode, path: shown_path(file) }))
+        let mapping = Arc::new(TmpMapping { inode, path: file.path().clone() });
+        *slot = Arc::downgrade(&mapping);
+        Ok(mapping)
     }
 
     fn sync(&self, _data_only: bool) -> Result<()> {
@@ -505,11 +559,15 @@ impl FileOps for TmpInode {
             if mode != FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE {
                 return Err(Errno::EOPNOTSUPP);
             }
+            self.check_seals(F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)?;
             self.punch(offset, len);
             return Ok(());
         }
         if mode & !FALLOC_FL_KEEP_SIZE != 0 {
             return Err(Errno::EOPNOTSUPP);
+        }
+        if mode & FALLOC_FL_KEEP_SIZE == 0 && end > self.size() {
+            self.check_seals(F_SEAL_GROW)?;
         }
         for index in offset / PAGE_SIZE..end.div_ceil(PAGE_SIZE) {
             self.frame(index, true)?;
@@ -522,7 +580,38 @@ impl FileOps for TmpInode {
 }
 
 impl TmpInode {
+    /// The seals, of a file.
+    pub(super) fn seals(&self) -> Option<u32> {
+        (self.kind == S_IFREG).then(|| self.seals.load(Ordering::SeqCst))
+    }
+
+    /// Adds seals.
+    ///
+    /// # Errors
+    /// `EPERM` when there may be no more; `EBUSY` when a mapping exists that writes.
+    pub(super) fn add_seals(&self, mut seals: u32) -> Result<()> {
+        let _io = self.io.lock();
+        let old = self.seals.load(Ordering::SeqCst);
+        if old & F_SEAL_SEAL != 0 {
+            return Err(Errno::EPERM);
+        }
+        if seals & F_SEAL_EXEC != 0 && self.attr.lock().mode & 0o111 != 0 {
+            seals |= F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE;
+        }
+        // Set before mappings are looked for: one that comes now sees it.
+        self.seals.store(old | seals, Ordering::SeqCst);
+        if seals & F_SEAL_WRITE != 0 && old & F_SEAL_WRITE == 0 && self.mappers.any_writable() {
+            self.seals.store(old, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
     fn write_locked(&self, source: &mut Source<'_>, offset: u64) -> Result<usize> {
+        self.check_seals(F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)?;
+        if offset.saturating_add(source.remaining() as u64) > self.size() {
+            self.check_seals(F_SEAL_GROW)?;
+        }
         let mut done = 0;
         let mut result = Ok(());
         while source.remaining() != 0 {
@@ -560,7 +649,8 @@ impl TmpInode {
 /// A tmpfs file as memory.
 struct TmpMapping {
     inode: Arc<TmpInode>,
-    path: Vec<u8>,
+    /// Where it was first mapped from.
+    path: Path,
 }
 
 impl Mappable for TmpMapping {
@@ -575,7 +665,24 @@ impl Mappable for TmpMapping {
 
     fn name(&self) -> ObjectName {
         let attr = *self.inode.attr.lock();
-        ObjectName { dev: attr.dev, ino: attr.ino, path: self.path.clone() }
+        ObjectName { dev: attr.dev, ino: attr.ino, path: shown_path(&self.path) }
+    }
+
+    fn mappers(&self) -> Option<&Mappers> {
+        Some(&self.inode.mappers)
+    }
+
+    fn admit_shared(&self, write: bool) -> Result<bool> {
+        let sealed = self.inode.check_seals(F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
+        if write { sealed.map(|()| true) } else { Ok(sealed.is_ok()) }
+    }
+
+    fn resident(&self, index: u64) -> bool {
+        matches!(&*self.inode.body.lock(), Body::File(pages) if pages.contains_key(&index))
+    }
+
+    fn remove(&self, offset: u64, len: u64) -> Result<()> {
+        self.inode.allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len)
     }
 }
 

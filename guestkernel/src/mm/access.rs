@@ -1,4 +1,5 @@
-//! Reading and writing a space's memory from outside: `/proc/PID/cmdline`, building a new program's stack.
+//! Reading and writing a space's memory from outside: `/proc/PID/cmdline`, `process_vm_readv(2)`, building a new
+//! program's stack. A page is looked up and copied under the space's lock, so that it is not given away meanwhile.
 
 use super::{
     fault::{Access, Fault},
@@ -15,11 +16,15 @@ impl AddressSpace {
     pub fn read_memory(&self, addr: u64, bytes: &mut [u8]) -> usize {
         let mut done = 0;
         while done < bytes.len() {
-            let Ok((at, count)) = self.piece(addr + done as u64, bytes.len() - done, Access::Read) else {
-                break;
-            };
-            arch::read_phys(at, &mut bytes[done..done + count]);
-            done += count;
+            let rest = &mut bytes[done..];
+            let copied =
+                self.with_page(addr.wrapping_add(done as u64), rest.len(), Access::Read, |at, count| {
+                    arch::read_phys(at, &mut rest[..count]);
+                });
+            match copied {
+                Ok(count) => done += count,
+                Err(_) => break,
+            }
         }
         done
     }
@@ -29,26 +34,45 @@ impl AddressSpace {
     /// # Errors
     /// The fault at the first inaccessible byte.
     pub fn write_memory(&self, addr: u64, bytes: &[u8]) -> Result<(), Fault> {
-        let mut done = 0;
-        while done < bytes.len() {
-            let (at, count) = self.piece(addr + done as u64, bytes.len() - done, Access::Write)?;
-            arch::write_phys(at, &bytes[done..done + count]);
-            done += count;
-        }
-        Ok(())
+        let (done, fault) = self.write_part(addr, bytes);
+        fault.map_or(Ok(()), |fault| if done < bytes.len() { Err(fault) } else { Ok(()) })
     }
 
-    /// Where `addr` is in physical memory, and how many bytes of `len` lie in the same page.
-    fn piece(&self, addr: u64, len: usize, access: Access) -> Result<(PhysAddr, usize), Fault> {
+    /// Copies into the space; gives the bytes copied, and the fault that ended it.
+    pub fn write_part(&self, addr: u64, bytes: &[u8]) -> (usize, Option<Fault>) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let rest = &bytes[done..];
+            let copied =
+                self.with_page(addr.wrapping_add(done as u64), rest.len(), Access::Write, |at, count| {
+                    arch::write_phys(at, &rest[..count]);
+                });
+            match copied {
+                Ok(count) => done += count,
+                Err(fault) => return (done, Some(fault)),
+            }
+        }
+        (done, None)
+    }
+
+    /// Calls `copy` with where `addr` is in physical memory, and how many bytes of `len` lie in the same page.
+    fn with_page(
+        &self,
+        addr: u64,
+        len: usize,
+        access: Access,
+        copy: impl FnOnce(PhysAddr, usize),
+    ) -> Result<usize, Fault> {
         let page = page_down(addr);
         let offset = addr - page;
         let count = len.min((PAGE_SIZE - offset) as usize);
         if addr >= arch::USER_END {
             return Err(Fault::Segv { mapped: false });
         }
-        self.handle_fault(addr, access)?;
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        self.fault_in(&mut inner, addr, access, u64::MAX)?;
         let (at, _) = inner.table.translate(page).ok_or(Fault::Segv { mapped: true })?;
-        Ok((PhysAddr(at.0 + offset), count))
+        copy(PhysAddr(at.0 + offset), count);
+        Ok(count)
     }
 }

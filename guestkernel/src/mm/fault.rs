@@ -60,13 +60,22 @@ impl AddressSpace {
     /// # Errors
     /// See [`Fault`].
     pub fn handle_fault(&self, addr: u64, access: Access) -> core::result::Result<(), Fault> {
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
+        self.fault_in(&mut self.inner.lock(), addr, access, u64::MAX)
+    }
+
+    /// As [`Self::handle_fault`], the lock held; maps nothing from `limit` on.
+    pub(super) fn fault_in(
+        &self,
+        inner: &mut Inner,
+        addr: u64,
+        access: Access,
+        limit: u64,
+    ) -> core::result::Result<(), Fault> {
         let (start, vma) = match inner.find(addr) {
             Some(found) => found,
             None => {
-                let limit = self.limits.stack.load(Ordering::Relaxed);
-                inner.grow_stack(addr, limit).ok_or(Fault::Segv { mapped: false })?
+                let most = self.limits.stack.load(Ordering::Relaxed);
+                inner.grow_stack(addr, most).ok_or(Fault::Segv { mapped: false })?
             }
         };
         let allowed = match access {
@@ -77,7 +86,8 @@ impl AddressSpace {
         if !allowed {
             return Err(Fault::Segv { mapped: true });
         }
-        let vma = vma.clone();
+        let mut vma = vma.clone();
+        vma.end = vma.end.min(limit);
         inner.resolve(start, &vma, page_down(addr), access == Access::Write)
     }
 }
@@ -276,7 +286,7 @@ fn into_entry(source: PageSource) -> (PhysAddr, PteFlags) {
 }
 
 /// The page of zeroes that loads share.
-fn zero_frame() -> Option<Frame> {
+pub(super) fn zero_frame() -> Option<Frame> {
     static ZERO: spin::Once<Option<Frame>> = spin::Once::new();
     ZERO.call_once(frame::alloc_zeroed).clone()
 }

@@ -1,17 +1,20 @@
-//! Changing the areas: mmap(2), munmap(2), mprotect(2), mremap(2), madvise(2), brk(2).
+//! Making and removing areas: mmap(2), munmap(2), brk(2); what may be promised.
 
 use core::sync::atomic::Ordering;
 
 use super::{
     MAX_MAP_COUNT, MMAP_MIN_ADDR, page_down, page_up,
-    space::{AddressSpace, Inner},
+    space::{AddressSpace, Inner, register},
     vma::{Backing, Prot, Vma, VmaFlags},
 };
 use crate::{
-    arch::{USER_END, paging::PteFlags, tlb},
+    arch::USER_END,
     errno::{Errno, Result},
-    mem::{PAGE_SIZE, frame::Frame},
+    mem::{PAGE_SIZE, frame},
 };
+
+/// End of where `MAP_32BIT` puts things.
+const LOW_END: u64 = 1 << 31;
 
 bitflags::bitflags! {
     /// How a mapping is placed.
@@ -47,21 +50,25 @@ pub struct MapRequest {
     pub offset: u64,
 }
 
-/// What madvise(2) may ask of pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Advice {
-    /// Forget the contents (`MADV_DONTNEED`, `MADV_FREE`).
-    Forget,
-    /// Set properties of the areas, and clear others.
-    Flags(VmaFlags, VmaFlags),
-    /// Bring the pages in (`MADV_POPULATE_*`, `MADV_WILLNEED` does not promise it); `true` = for writing.
-    Populate(bool),
-    /// Only check the range.
-    Nothing,
+/// Whether an area counts as data: private and writable, not a stack.
+pub(super) fn is_data(prot: Prot, flags: VmaFlags) -> bool {
+    prot.contains(Prot::WRITE) && !flags.intersects(VmaFlags::SHARED | VmaFlags::GROWSDOWN)
+}
+
+/// Refuses what all of memory could not hold, as Linux does unless told otherwise (`vm.overcommit_memory` 0).
+pub(super) fn check_promise(len: u64, prot: Prot, flags: VmaFlags, backing: &Backing) -> Result<()> {
+    /// No machine is too small for this.
+    const SMALL: u64 = 16 << 20;
+    let private = prot.contains(Prot::WRITE) && !flags.contains(VmaFlags::SHARED);
+    let anonymous = matches!(backing, Backing::Anonymous);
+    if len <= SMALL || !private || !anonymous || flags.contains(VmaFlags::NORESERVE) {
+        return Ok(());
+    }
+    if len > frame::stats().total { Err(Errno::ENOMEM) } else { Ok(()) }
 }
 
 /// Checks a range of whole pages; gives its end.
-fn range_end(start: u64, len: u64) -> Option<u64> {
+pub(super) fn range_end(start: u64, len: u64) -> Option<u64> {
     let end = start.checked_add(page_up(len)?)?;
     (end <= USER_END).then_some(end)
 }
@@ -76,23 +83,38 @@ impl AddressSpace {
         if request.offset.checked_add(len).is_none() {
             return Err(Errno::EOVERFLOW);
         }
-        let populate = request.place.contains(MapFlags::POPULATE) && !request.prot.is_empty();
-        let write = request.prot.contains(Prot::WRITE);
+        let mut populate = request.place.contains(MapFlags::POPULATE);
+        let write = request.prot.contains(Prot::WRITE) && !request.flags.contains(VmaFlags::SHARED);
         let addr = {
             let mut inner = self.inner.lock();
-            let addr = inner.place(&request, len)?;
-            self.check_size(&inner, len, &request)?;
-            let end = addr + len;
-            if inner.overlaps(addr, end) {
-                inner.remove(addr, end);
-            }
             if inner.vmas.len() >= MAX_MAP_COUNT {
                 return Err(Errno::ENOMEM);
+            }
+            let addr = inner.place(&request, len)?;
+            let mut flags = request.flags | inner.lock_future;
+            if flags.contains(VmaFlags::LOCKED) {
+                inner.check_lockable(len, request.flags.contains(VmaFlags::LOCKED))?;
+                populate |= !flags.contains(VmaFlags::ONFAULT);
+            }
+            let end = addr + len;
+            self.check_size(&inner, (addr, end), request.prot, flags)?;
+            check_promise(len, request.prot, flags, &request.backing)?;
+            if let Backing::Object(object) = &request.backing {
+                // Known before it is asked: a seal set meanwhile finds the mapping.
+                register(object, self);
+                if flags.contains(VmaFlags::SHARED)
+                    && !object.admit_shared(request.prot.contains(Prot::WRITE))?
+                {
+                    flags.insert(VmaFlags::NEVER_WRITE);
+                }
+            }
+            if inner.overlaps(addr, end) {
+                inner.remove(addr, end);
             }
             let vma = Vma {
                 end,
                 prot: request.prot,
-                flags: request.flags,
+                flags,
                 offset: if matches!(request.backing, Backing::Anonymous) { 0 } else { request.offset },
                 backing: request.backing,
             };
@@ -106,13 +128,26 @@ impl AddressSpace {
         Ok(addr)
     }
 
+    /// Enforces `RLIMIT_AS` and `RLIMIT_DATA` for a new area.
+    fn check_size(&self, inner: &Inner, (start, end): (u64, u64), prot: Prot, flags: VmaFlags) -> Result<()> {
+        let replaced: u64 =
+            inner.areas_in(start, end).map(|(&at, vma)| vma.end.min(end) - at.max(start)).sum();
+        self.check_growth(inner, end - start - replaced.min(end - start), prot, flags)
+    }
+
     /// Enforces `RLIMIT_AS` and `RLIMIT_DATA` for `len` more bytes.
-    fn check_size(&self, inner: &Inner, len: u64, request: &MapRequest) -> Result<()> {
+    pub(super) fn check_growth(&self, inner: &Inner, len: u64, prot: Prot, flags: VmaFlags) -> Result<()> {
         let size = inner.total_pages * PAGE_SIZE;
-        let private_write = request.prot.contains(Prot::WRITE) && !request.flags.contains(VmaFlags::SHARED);
-        if size.saturating_add(len) > self.limits.space.load(Ordering::Relaxed)
-            || (private_write && len > self.limits.data.load(Ordering::Relaxed))
-        {
+        if size.saturating_add(len) > self.limits.space.load(Ordering::Relaxed) {
+            return Err(Errno::ENOMEM);
+        }
+        if is_data(prot, flags) { self.check_growth_of_data(inner, len) } else { Ok(()) }
+    }
+
+    /// Enforces `RLIMIT_DATA` for `len` more bytes.
+    pub(super) fn check_growth_of_data(&self, inner: &Inner, len: u64) -> Result<()> {
+        let data = self.limits.data.load(Ordering::Relaxed);
+        if data != u64::MAX && inner.data_pages() * PAGE_SIZE + len > data {
             return Err(Errno::ENOMEM);
         }
         Ok(())
@@ -135,226 +170,50 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Changes the rights of a range, which must be mapped throughout.
-    ///
-    /// # Errors
-    /// `EINVAL`, `ENOMEM` (a hole), `EACCES` (the object forbids it).
-    pub fn protect(&self, start: u64, len: u64, prot: Prot) -> Result<()> {
-        if !start.is_multiple_of(PAGE_SIZE) {
-            return Err(Errno::EINVAL);
-        }
-        if len == 0 {
-            return Ok(());
-        }
-        let end = range_end(start, len).ok_or(Errno::ENOMEM)?;
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        inner.check_mapped(start, end)?;
-        if prot.contains(Prot::WRITE)
-            && inner
-                .vmas
-                .range(..end)
-                .rev()
-                .take_while(|(_, vma)| vma.end > start)
-                .any(|(_, vma)| vma.flags.contains(VmaFlags::SHARED | VmaFlags::NEVER_WRITE))
-        {
-            return Err(Errno::EACCES);
-        }
-        inner.split_at(start, end);
-        for (&at, vma) in inner.vmas.range_mut(start..end) {
-            if vma.prot == prot {
-                continue;
-            }
-            vma.prot = prot;
-            let flags = vma.pte_flags();
-            let shared = vma.flags.contains(VmaFlags::SHARED);
-            inner.table.for_range(at, vma.end, |_, entry| {
-                let kind = entry.flags() & (PteFlags::FRAME | PteFlags::COW | PteFlags::DIRTY);
-                // Writing is given back at once to what nobody else shares; the rest faults first.
-                let sole = !shared && kind.contains(PteFlags::FRAME) && is_sole(entry.addr());
-                let flags = if sole { flags - PteFlags::COW } else { flags - PteFlags::WRITE };
-                entry.set_flags(flags | kind);
-            });
-        }
-        inner.join_around(start, end);
-        tlb::flush_range(inner.table.id(), start, end);
-        Ok(())
-    }
-
-    /// Applies advice to a range. Holes are skipped and reported at the end, as madvise(2) has it.
-    ///
-    /// # Errors
-    /// `ENOMEM` (a hole), `EINVAL` (not possible for one of the areas).
-    pub fn advise(&self, start: u64, len: u64, advice: Advice) -> Result<()> {
-        let end = range_end(start, len).ok_or(Errno::EINVAL)?;
-        if let Advice::Populate(write) = advice {
-            return self.populate(start, end, write).map_err(|_| Errno::ENOMEM);
-        }
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        let complete = inner.check_mapped(start, end);
-        match advice {
-            Advice::Nothing | Advice::Populate(_) => {}
-            Advice::Forget => {
-                if inner.areas_in(start, end).any(|(_, vma)| vma.flags.contains(VmaFlags::LOCKED)) {
-                    return Err(Errno::EINVAL);
-                }
-                inner.zap(start, end);
-            }
-            Advice::Flags(set, clear) => {
-                inner.split_at(start, end);
-                for (_, vma) in inner.vmas.range_mut(start..end) {
-                    vma.flags.insert(set);
-                    vma.flags.remove(clear);
-                }
-                inner.join_around(start, end);
-            }
-        }
-        complete
-    }
-
-    /// Brings pages in.
-    fn populate(&self, start: u64, end: u64, write: bool) -> core::result::Result<(), super::Fault> {
-        let access = if write { super::Access::Write } else { super::Access::Read };
-        let mut at = start;
-        while at < end {
-            self.handle_fault(at, access)?;
-            at += PAGE_SIZE;
-        }
-        Ok(())
-    }
-
     /// Moves the end of the heap; gives the new end, or the old one when that is not possible.
     pub fn brk(&self, wanted: u64) -> u64 {
+        let mut locked = None;
+        let end = self.move_brk(wanted, &mut locked);
+        if let Some((from, to)) = locked {
+            // What fails shows at the access.
+            let _ = self.populate(from, to, true);
+        }
+        end
+    }
+
+    fn move_brk(&self, wanted: u64, locked: &mut Option<(u64, u64)>) -> u64 {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         let marks = inner.marks;
         let (Some(new), Some(old)) = (page_up(wanted), page_up(marks.brk)) else { return marks.brk };
-        if wanted < marks.start_brk || new > USER_END {
+        if wanted < marks.start_brk || new > USER_END || new < marks.start_brk {
             return marks.brk;
         }
         if new < old {
             inner.remove(new, old);
         } else if new > old {
+            let prot = Prot::READ | Prot::WRITE;
+            let flags = VmaFlags::HEAP | inner.lock_future;
             let data = self.limits.data.load(Ordering::Relaxed);
             let size = inner.total_pages * PAGE_SIZE + (new - old);
             if wanted - marks.start_brk > data
                 || size > self.limits.space.load(Ordering::Relaxed)
                 || inner.overlaps(old, new.saturating_add(PAGE_SIZE))
+                || self.check_growth(inner, new - old, prot, VmaFlags::HEAP).is_err()
+                || check_promise(new - old, prot, VmaFlags::HEAP, &Backing::Anonymous).is_err()
+                || (flags.contains(VmaFlags::LOCKED) && inner.check_lockable(new - old, false).is_err())
             {
                 return marks.brk;
             }
-            let vma = Vma {
-                end: new,
-                prot: Prot::READ | Prot::WRITE,
-                flags: VmaFlags::HEAP,
-                backing: Backing::Anonymous,
-                offset: 0,
-            };
+            let vma = Vma { end: new, prot, flags, backing: Backing::Anonymous, offset: 0 };
             inner.insert(old, vma);
+            if flags & (VmaFlags::LOCKED | VmaFlags::ONFAULT) == VmaFlags::LOCKED {
+                *locked = Some((old, new));
+            }
         }
         inner.marks.brk = wanted;
         wanted
     }
-
-    /// Changes the size or the place of a mapping. `target`: `None` = not to be moved, `Some(0)` = wherever there
-    /// is room, else exactly there.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EFAULT`, `ENOMEM` as mremap(2) has them.
-    pub fn remap(&self, start: u64, old_len: u64, new_len: u64, target: Option<u64>) -> Result<u64> {
-        let old_len = page_up(old_len).ok_or(Errno::EINVAL)?;
-        let new_len = page_up(new_len).filter(|&len| len != 0 && len <= USER_END).ok_or(Errno::EINVAL)?;
-        if !start.is_multiple_of(PAGE_SIZE) {
-            return Err(Errno::EINVAL);
-        }
-        let fixed = target.filter(|&to| to != 0);
-        if let Some(to) = fixed {
-            let end = range_end(to, new_len).ok_or(Errno::EINVAL)?;
-            if to % PAGE_SIZE != 0 || (to < start + old_len && start < end) {
-                return Err(Errno::EINVAL);
-            }
-        }
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
-        let (at, vma) = inner.find(start).ok_or(Errno::EFAULT)?;
-        let vma = vma.clone();
-        if old_len == 0 && !vma.flags.contains(VmaFlags::SHARED) {
-            return Err(Errno::EINVAL);
-        }
-        if start + old_len > vma.end {
-            return Err(Errno::EFAULT);
-        }
-        if fixed.is_none() && new_len <= old_len && old_len != 0 {
-            if new_len < old_len {
-                inner.remove(start + new_len, start + old_len);
-            }
-            return Ok(start);
-        }
-        let grow = new_len.saturating_sub(old_len);
-        if inner.total_pages * PAGE_SIZE + grow > self.limits.space.load(Ordering::Relaxed) {
-            return Err(Errno::ENOMEM);
-        }
-        let grown_end = start + new_len;
-        if fixed.is_none()
-            && old_len != 0
-            && start + old_len == vma.end
-            && grown_end <= USER_END
-            && !inner.overlaps(vma.end, grown_end)
-        {
-            let more = Vma { end: grown_end, offset: offset_at(&vma, at, vma.end), ..vma.clone() };
-            inner.insert(vma.end, more);
-            return Ok(start);
-        }
-        let to = match (fixed, target) {
-            (Some(to), _) => {
-                inner.remove(to, to + new_len);
-                to
-            }
-            (None, Some(_)) => inner.find_gap(new_len, inner.mmap_base).ok_or(Errno::ENOMEM)?,
-            (None, None) => return Err(Errno::ENOMEM),
-        };
-        let offset = offset_at(&vma, at, start);
-        inner.insert(to, Vma { end: to + new_len, offset, ..vma });
-        inner.move_pages(start, to, old_len.min(new_len))?;
-        if old_len != 0 {
-            inner.remove(start, start + old_len);
-        }
-        Ok(to)
-    }
-
-    /// Whether each page of a range is in memory, as mincore(2) reports it.
-    ///
-    /// # Errors
-    /// `ENOMEM` when a part is not mapped.
-    pub fn residency(&self, start: u64, out: &mut [u8]) -> Result<()> {
-        let mut inner = self.inner.lock();
-        let end = start + out.len() as u64 * PAGE_SIZE;
-        inner.check_mapped(start, end)?;
-        out.fill(0);
-        inner.table.for_range(start, end, |va, _| {
-            if let Some(byte) = out.get_mut(((va - start) / PAGE_SIZE) as usize) {
-                *byte = 1;
-            }
-        });
-        Ok(())
-    }
-}
-
-/// The object offset of address `to` in the area at `start`.
-fn offset_at(vma: &Vma, start: u64, to: u64) -> u64 {
-    match vma.backing {
-        Backing::Anonymous => 0,
-        Backing::Object(_) => vma.offset + (to - start),
-    }
-}
-
-/// Whether the frame at `addr` has one owner.
-fn is_sole(addr: crate::arch::PhysAddr) -> bool {
-    let frame = Frame::from_raw(addr);
-    let sole = frame.is_unique();
-    let _ = frame.into_raw();
-    sole
 }
 
 impl Inner {
@@ -374,12 +233,21 @@ impl Inner {
             }
             return Ok(request.addr);
         }
-        let hint = page_down(request.addr);
-        if hint >= MMAP_MIN_ADDR && range_end(hint, len).is_some_and(|end| !self.overlaps(hint, end)) {
+        let mut hint = page_down(request.addr);
+        if hint != 0 && hint < MMAP_MIN_ADDR {
+            hint = MMAP_MIN_ADDR;
+        }
+        if request.place.contains(MapFlags::LOW) {
+            let fits = hint != 0 && hint.checked_add(len).is_some_and(|end| end <= LOW_END);
+            if fits && !self.overlaps(hint, hint + len) {
+                return Ok(hint);
+            }
+            return self.find_gap(len, LOW_END).ok_or(Errno::ENOMEM);
+        }
+        if hint != 0 && range_end(hint, len).is_some_and(|end| !self.overlaps(hint, end)) {
             return Ok(hint);
         }
-        let top = if request.place.contains(MapFlags::LOW) { 1 << 31 } else { self.mmap_base };
-        self.find_gap(len, top).or_else(|| self.find_gap(len, USER_END)).ok_or(Errno::ENOMEM)
+        self.find_gap(len, self.mmap_base).or_else(|| self.find_gap(len, USER_END)).ok_or(Errno::ENOMEM)
     }
 
     /// The highest free range of `len` bytes below `top`.
@@ -409,32 +277,18 @@ impl Inner {
     }
 
     /// The areas that meet `[start, end)`, last first.
-    fn areas_in(&self, start: u64, end: u64) -> impl Iterator<Item = (&u64, &Vma)> {
+    pub(super) fn areas_in(&self, start: u64, end: u64) -> impl Iterator<Item = (&u64, &Vma)> {
         self.vmas.range(..end).rev().take_while(move |(_, vma)| vma.end > start)
     }
 
-    /// Whether all of `[start, end)` is mapped.
-    fn check_mapped(&self, start: u64, end: u64) -> Result<()> {
-        let mut at = start;
-        while at < end {
-            let (_, vma) = self.find(at).ok_or(Errno::ENOMEM)?;
-            at = vma.end;
-        }
-        Ok(())
+    /// The area that holds `at`, or the next one above.
+    pub(super) fn area_from(&self, at: u64) -> Option<(u64, &Vma)> {
+        self.find(at).or_else(|| self.vmas.range(at..).next().map(|(&start, vma)| (start, vma)))
     }
 
-    /// Moves mapped pages to another place.
-    fn move_pages(&mut self, from: u64, to: u64, len: u64) -> Result<()> {
-        let mut moved = smallvec::SmallVec::<[u64; 64]>::new();
-        self.table.for_range(from, from + len, |va, _| moved.push(va));
-        for va in moved {
-            // The target's table first, so that nothing is lost when memory runs out.
-            self.table.entry(to + (va - from))?;
-            if let Some((addr, flags)) = self.table.unmap(va) {
-                self.table.map(to + (va - from), addr, flags)?;
-            }
-        }
-        tlb::flush_range(self.table.id(), from, from + len);
-        Ok(())
+    /// Pages of areas that count as data.
+    pub(super) fn data_pages(&self) -> u64 {
+        let data = self.vmas.iter().filter(|(_, vma)| is_data(vma.prot, vma.flags));
+        data.map(|(start, vma)| (vma.end - start) / PAGE_SIZE).sum()
     }
 }

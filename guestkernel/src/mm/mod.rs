@@ -12,18 +12,27 @@
 //! ([`PteFlags::PROT_NONE`](crate::arch::paging::PteFlags)).
 
 mod access;
+mod advise;
+mod change;
 pub mod exec;
 mod fault;
+mod lock;
 mod map;
+mod measure;
+mod rmap;
 pub mod shmem;
 mod space;
 #[cfg(test)]
 mod tests;
 mod vma;
 
+pub use advise::Advice;
+pub use change::Remap;
 pub use fault::{Access, Fault};
-pub use map::{Advice, MapFlags, MapRequest};
-pub use space::{AddressSpace, Limits, Marks, VmaInfo};
+pub use map::{MapFlags, MapRequest};
+pub use measure::Measure;
+pub use rmap::{Mappers, Zap};
+pub use space::{AddressSpace, Limits, Marks, Sizes, VmaInfo};
 pub use vma::{Backing, Mappable, ObjectName, PageSource, Prot, VmaFlags};
 
 use crate::{errno::Errno, mem::PAGE_SIZE};

@@ -3,10 +3,16 @@
 use alloc::{collections::BTreeMap, sync::Arc};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::vma::{Mappable, ObjectName, PageSource};
+use super::{
+    rmap::{Mappers, Zap},
+    vma::{Mappable, ObjectName, PageSource},
+};
 use crate::{
     errno::{Errno, Result},
-    mem::frame::{self, Frame},
+    mem::{
+        PAGE_SIZE,
+        frame::{self, Frame},
+    },
     sync::SpinLock,
 };
 
@@ -17,6 +23,7 @@ pub struct SharedMemory {
     /// Length in pages.
     len: u64,
     ino: u64,
+    mappers: Mappers,
 }
 
 impl SharedMemory {
@@ -25,7 +32,7 @@ impl SharedMemory {
     pub fn new(pages: u64) -> Arc<Self> {
         static INODES: AtomicU64 = AtomicU64::new(1);
         let ino = INODES.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { pages: SpinLock::new(BTreeMap::new()), len: pages, ino })
+        Arc::new(Self { pages: SpinLock::new(BTreeMap::new()), len: pages, ino, mappers: Mappers::new() })
     }
 }
 
@@ -41,6 +48,30 @@ impl Mappable for SharedMemory {
         let frame = frame::alloc_zeroed().ok_or(Errno::ENOMEM)?;
         pages.insert(index, frame.clone());
         Ok(PageSource::Frame(frame))
+    }
+
+    fn mappers(&self) -> Option<&Mappers> {
+        Some(&self.mappers)
+    }
+
+    fn resident(&self, index: u64) -> bool {
+        self.pages.lock().contains_key(&index)
+    }
+
+    fn remove(&self, offset: u64, len: u64) -> Result<()> {
+        let (first, end) = (offset / PAGE_SIZE, (offset + len) / PAGE_SIZE);
+        let gone = {
+            let mut pages = self.pages.lock();
+            let mut gone = pages.split_off(&first);
+            pages.append(&mut gone.split_off(&end));
+            gone
+        };
+        self.mappers.zap(
+            first,
+            end,
+            Zap::Only(&|index, addr| gone.get(&index).is_some_and(|frame| frame.addr() == addr)),
+        );
+        Ok(())
     }
 
     fn name(&self) -> ObjectName {

@@ -1,10 +1,14 @@
 //! The address space: its areas, page table, layout and accounting.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::vma::{Backing, ObjectName, Prot, Vma, VmaFlags};
+use super::vma::{Backing, Mappable, ObjectName, Prot, Vma, VmaFlags};
 use crate::{
     arch::{
         paging::{CopyMode, PageTable, PteFlags, TableHandle},
@@ -27,6 +31,31 @@ pub struct Limits {
     pub data: AtomicU64,
     /// `RLIMIT_STACK`.
     pub stack: AtomicU64,
+}
+
+/// Pages by what they are, for `/proc/PID/status` and `statm`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes {
+    /// All areas.
+    pub total: u64,
+    /// Mapped now, and at most.
+    pub resident: u64,
+    /// Most that `resident` has been.
+    pub peak: u64,
+    /// Most that `total` has been.
+    pub total_peak: u64,
+    /// Of the resident ones, those of objects.
+    pub shared: u64,
+    /// Private and writable, the stack apart.
+    pub data: u64,
+    /// Stacks.
+    pub stack: u64,
+    /// Executable, not writable.
+    pub code: u64,
+    /// Locked.
+    pub locked: u64,
+    /// Page tables, bytes.
+    pub tables: u64,
 }
 
 /// Addresses that `/proc/PID/stat` and `prctl(PR_SET_MM)` know.
@@ -69,10 +98,14 @@ pub(super) struct Inner {
     pub(super) table: PageTable,
     pub(super) vmas: BTreeMap<u64, Vma>,
     pub(super) marks: Marks,
+    /// How areas made from now on are locked (`MCL_FUTURE`).
+    pub(super) lock_future: VmaFlags,
     /// Where searching for free space starts, downwards.
     pub(super) mmap_base: u64,
     /// Pages of all areas.
     pub(super) total_pages: u64,
+    /// Most that `total_pages` has been.
+    pub(super) total_peak: u64,
     /// Pages that are mapped.
     pub(super) resident: u64,
     /// Most that `resident` has been.
@@ -87,6 +120,9 @@ pub struct AddressSpace {
     handle: TableHandle,
     /// Sizes that resource limits set.
     pub limits: Limits,
+    /// Barriers that the program asked for (`MEMBARRIER_CMD_REGISTER_*`).
+    pub barriers: AtomicU32,
+    pub(super) weak: Weak<Self>,
 }
 
 impl AddressSpace {
@@ -97,13 +133,16 @@ impl AddressSpace {
     pub fn new() -> Result<Arc<Self>> {
         let table = PageTable::new()?;
         let handle = table.handle();
-        Ok(Arc::new(Self {
+        Ok(Arc::new_cyclic(|weak| Self {
+            weak: weak.clone(),
             inner: Mutex::new(Inner {
                 table,
                 vmas: BTreeMap::new(),
                 marks: Marks::default(),
+                lock_future: VmaFlags::empty(),
                 mmap_base: crate::arch::USER_END - (128 << 20),
                 total_pages: 0,
+                total_peak: 0,
                 resident: 0,
                 peak: 0,
             }),
@@ -113,6 +152,7 @@ impl AddressSpace {
                 data: AtomicU64::new(u64::MAX),
                 stack: AtomicU64::new(8 << 20),
             },
+            barriers: AtomicU32::new(0),
         }))
     }
 
@@ -139,12 +179,22 @@ impl AddressSpace {
             let from = &mut *from;
             to.marks = from.marks;
             to.mmap_base = from.mmap_base;
+            let mut last: Option<&Arc<dyn Mappable>> = None;
             for (&start, vma) in &from.vmas {
                 if vma.flags.contains(VmaFlags::DONTFORK) {
                     continue;
                 }
                 let mut copy = vma.clone();
-                copy.flags.remove(VmaFlags::LOCKED);
+                copy.flags.remove(VmaFlags::LOCKED | VmaFlags::ONFAULT);
+                if let Backing::Object(object) = &copy.backing
+                    && !last.is_some_and(|last| Arc::ptr_eq(last, object))
+                {
+                    register(object, &child);
+                }
+                last = match &vma.backing {
+                    Backing::Object(object) => Some(object),
+                    Backing::Anonymous => last,
+                };
                 to.total_pages += (copy.end - start) / PAGE_SIZE;
                 to.vmas.insert(start, copy);
                 if vma.flags.contains(VmaFlags::WIPEONFORK) {
@@ -161,6 +211,7 @@ impl AddressSpace {
                 }
             }
             to.resident = from.resident;
+            to.total_peak = to.total_pages;
             to.peak = to.resident;
             tlb::flush_mm(self.id());
         }
@@ -171,6 +222,7 @@ impl AddressSpace {
         ] {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
+        child.barriers.store(self.barriers.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(child)
     }
 
@@ -211,22 +263,43 @@ impl AddressSpace {
     /// All areas in address order.
     #[must_use]
     pub fn areas(&self) -> Vec<VmaInfo> {
-        let inner = self.inner.lock();
-        inner
-            .vmas
-            .iter()
-            .map(|(&start, vma)| VmaInfo {
-                start,
-                end: vma.end,
-                prot: vma.prot,
-                flags: vma.flags,
-                offset: vma.offset,
-                name: match &vma.backing {
-                    Backing::Anonymous => None,
-                    Backing::Object(object) => Some(object.name()),
-                },
-            })
-            .collect()
+        self.areas_with(|_, _, _| ()).into_iter().map(|(info, ())| info).collect()
+    }
+
+    /// All areas, each with what `more` says of it under the lock. Names are asked for without it.
+    pub(super) fn areas_with<T>(
+        &self,
+        mut more: impl FnMut(&mut Inner, u64, &Vma) -> T,
+    ) -> Vec<(VmaInfo, T)> {
+        let areas: Vec<_> = {
+            let mut inner = self.inner.lock();
+            let vmas: Vec<_> = inner.vmas.iter().map(|(&start, vma)| (start, vma.clone())).collect();
+            vmas.into_iter()
+                .map(|(start, vma)| {
+                    let told = more(&mut inner, start, &vma);
+                    (start, vma, told)
+                })
+                .collect()
+        };
+        let info = |start, vma: Vma| VmaInfo {
+            start,
+            end: vma.end,
+            prot: vma.prot,
+            flags: vma.flags,
+            offset: vma.offset,
+            name: match &vma.backing {
+                Backing::Anonymous => None,
+                Backing::Object(object) => Some(object.name()),
+            },
+        };
+        areas.into_iter().map(|(start, vma, told)| (info(start, vma), told)).collect()
+    }
+}
+
+/// Notes in an object that `space` maps it.
+pub(super) fn register(object: &Arc<dyn Mappable>, space: &AddressSpace) {
+    if let Some(mappers) = object.mappers() {
+        mappers.add(space.id(), &space.weak);
     }
 }
 
@@ -265,6 +338,7 @@ impl Inner {
     /// Adds an area where there is none; joins it with its neighbours.
     pub(super) fn insert(&mut self, start: u64, vma: Vma) {
         self.total_pages += (vma.end - start) / PAGE_SIZE;
+        self.total_peak = self.total_peak.max(self.total_pages);
         self.vmas.insert(start, vma);
         self.join_around(start, start + 1);
     }
@@ -292,7 +366,8 @@ impl Inner {
     /// Takes the pages of `[start, end)` away; the areas stay. Frames are freed after the TLB flush.
     pub(super) fn zap(&mut self, start: u64, end: u64) {
         let mut from = start;
-        while from < end {
+        while let Some(next) = self.table.first_occupied(from, end) {
+            from = next;
             let to = end.min((from + FLUSH_BATCH as u64 * PAGE_SIZE) & !(FLUSH_BATCH as u64 * PAGE_SIZE - 1));
             let mut frames: ArrayVec<Frame, FLUSH_BATCH> = ArrayVec::new();
             let mut pages = 0;

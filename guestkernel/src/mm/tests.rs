@@ -1,7 +1,7 @@
 //! Address spaces against a plain model, and the loader against hostile files.
 
 use super::{
-    AddressSpace, Advice, Backing, Fault, MapFlags, MapRequest, Mappable, Prot, VmaFlags,
+    AddressSpace, Advice, Backing, Fault, MapFlags, MapRequest, Mappable, Prot, Remap, VmaFlags,
     exec::{Binary, Program, load},
     shmem::SharedMemory,
 };
@@ -78,16 +78,16 @@ fn apply(space: &AddressSpace, model: &mut Model, step: &Step) {
         }
         Step::Protect(first, count, prot) => {
             let prot = Prot::from_bits_truncate(prot);
-            let result = space.protect(page(first), count * PAGE_SIZE, prot);
+            let result = space.protect(page(first), count * PAGE_SIZE, prot, false);
             assert_eq!(result.is_ok(), all(first, count, model));
-            if result.is_ok() {
-                for at in first..first + count {
-                    model.get_mut(&at).unwrap().0 = prot;
-                }
+            // Up to the first hole.
+            for at in first..first + count {
+                let Some(entry) = model.get_mut(&at) else { break };
+                entry.0 = prot;
             }
         }
         Step::Forget(first, count) => {
-            let result = space.advise(page(first), count * PAGE_SIZE, Advice::Forget);
+            let result = space.advise(page(first), count * PAGE_SIZE, Advice::Forget(false));
             assert_eq!(result.is_ok(), all(first, count, model));
             for at in first..first + count {
                 if let Some(entry) = model.get_mut(&at) {
@@ -109,8 +109,18 @@ fn apply(space: &AddressSpace, model: &mut Model, step: &Step) {
             let apart = to + count <= from || from + count <= to;
             // One area at the source, as mremap wants it.
             let one = space.areas().iter().any(|a| a.start <= page(from) && page(from + count) <= a.end);
-            let result = space.remap(page(from), count * PAGE_SIZE, count * PAGE_SIZE, Some(page(to)));
+            let result = space.remap(Remap {
+                start: page(from),
+                old_len: count * PAGE_SIZE,
+                new_len: count * PAGE_SIZE,
+                target: Some(page(to)),
+                keep: false,
+            });
             assert_eq!(result.is_ok(), apart && one);
+            // What was there goes before the source is looked at closely.
+            if apart && model.contains_key(&from) {
+                model.retain(|at, _| !(to..to + count).contains(at));
+            }
             if result.is_ok() {
                 let moved: Vec<_> =
                     (0..count).map(|i| (to + i, model.remove(&(from + i)).unwrap())).collect();
@@ -379,4 +389,43 @@ fn files_that_are_no_programs_are_refused() {
     let mut cut = good_elf();
     cut.truncate(100);
     assert_eq!(load_file(cut).err(), Some(Errno::ENOEXEC));
+}
+
+#[test]
+fn shrinking_takes_pages_out_everywhere() {
+    mem::init_for_tests();
+    let object = SharedMemory::new(4);
+    let map = |space: &AddressSpace, flags| {
+        let request = MapRequest {
+            addr: 0,
+            len: 4 * PAGE_SIZE,
+            prot: Prot::READ | Prot::WRITE,
+            place: MapFlags::empty(),
+            flags,
+            backing: Backing::Object(object.clone()),
+            offset: 0,
+        };
+        space.map(request).unwrap()
+    };
+    let space = AddressSpace::new().unwrap();
+    let (shared, private) = (map(&space, VmaFlags::SHARED), map(&space, VmaFlags::empty()));
+    space.write_memory(shared, &[1; 4 * PAGE_SIZE as usize]).unwrap();
+    space.write_memory(private + PAGE_SIZE, &[2]).unwrap();
+    let mut bytes = [0; 4 * PAGE_SIZE as usize];
+    assert_eq!(space.read_memory(private, &mut bytes), bytes.len());
+    let child = space.fork().unwrap();
+    // A hole leaves private copies alone.
+    object.remove(PAGE_SIZE, 2 * PAGE_SIZE).unwrap();
+    for space in [&space, &child] {
+        let firsts = |start: u64| {
+            [0, 1, 2, 3].map(|page| {
+                let mut byte = [9];
+                space.read_memory(start + page * PAGE_SIZE, &mut byte);
+                byte[0]
+            })
+        };
+        assert_eq!(firsts(shared), [1, 0, 0, 1]);
+        assert_eq!(firsts(private), [1, 2, 0, 1]);
+    }
+    assert_eq!(space.sizes().shared, 8);
 }

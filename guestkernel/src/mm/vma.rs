@@ -2,7 +2,12 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use crate::{arch::PhysAddr, arch::paging::PteFlags, errno::Result, mem::frame::Frame};
+use super::rmap::Mappers;
+use crate::{
+    arch::{PhysAddr, paging::PteFlags},
+    errno::{Errno, Result},
+    mem::frame::Frame,
+};
 
 bitflags::bitflags! {
     /// Rights of an area (`PROT_*`, with their values).
@@ -33,6 +38,12 @@ bitflags::bitflags! {
         const NEVER_WRITE = 32;
         /// The heap that `brk(2)` moves the end of.
         const HEAP = 64;
+        /// A locked area's pages come with the first access only (`MLOCK_ONFAULT`).
+        const ONFAULT = 128;
+        /// Not counted against what may be promised (`MAP_NORESERVE`).
+        const NORESERVE = 256;
+        /// Memory policy (`MPOL_*`), three bits.
+        const POLICY = 7 << 9;
     }
 }
 
@@ -74,6 +85,35 @@ pub trait Mappable: Send + Sync {
     fn name(&self) -> ObjectName {
         ObjectName::default()
     }
+
+    /// Who maps it, where it can lose pages.
+    fn mappers(&self) -> Option<&Mappers> {
+        None
+    }
+
+    /// A shared mapping is about to be made, `write`: for writing. Whether it may ever be written.
+    ///
+    /// # Errors
+    /// `EPERM` for a seal.
+    fn admit_shared(&self, write: bool) -> Result<bool> {
+        let _ = write;
+        Ok(true)
+    }
+
+    /// Whether page `index` is in memory, mapped or not.
+    fn resident(&self, index: u64) -> bool {
+        let _ = index;
+        false
+    }
+
+    /// Takes pages out of the object (`MADV_REMOVE`); byte offset and length.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, or as fallocate(2).
+    fn remove(&self, offset: u64, len: u64) -> Result<()> {
+        let _ = (offset, len);
+        Err(Errno::EOPNOTSUPP)
+    }
 }
 
 /// What an area shows.
@@ -107,6 +147,20 @@ pub(super) struct Vma {
     pub backing: Backing,
     /// Byte offset in the object of the area's start.
     pub offset: u64,
+}
+
+impl VmaFlags {
+    /// The bits for a memory policy.
+    #[must_use]
+    pub const fn of_policy(mode: u32) -> Self {
+        Self::from_bits_truncate((mode & 7) << 9)
+    }
+
+    /// The memory policy.
+    #[must_use]
+    pub const fn policy(self) -> u32 {
+        self.intersection(Self::POLICY).bits() >> 9
+    }
 }
 
 impl Vma {

@@ -11,12 +11,13 @@ use super::{
     at::{self, file, install, nofile, only, open_file},
 };
 use crate::{
-    arch::uaccess,
+    arch::{is_user_range, uaccess},
     errno::{Errno, Result},
     fs::{
         File, PollMask,
         inode::Dirent,
         locks::{self, Owner},
+        memfd,
         pipe::PipeEnd,
     },
     task::current,
@@ -39,13 +40,19 @@ fn position(value: u64) -> Result<u64> {
     if value > i64::MAX as u64 { Err(Errno::EINVAL) } else { Ok(value) }
 }
 
+/// How much of a user buffer one call moves.
+fn buffer(args: &Args) -> Result<usize> {
+    if is_user_range(args.addr(1), args.0[2]) { Ok(args.size(2).min(MAX_RW)) } else { Err(Errno::EFAULT) }
+}
+
 /// read(2).
 ///
 /// # Errors
 /// As read(2).
 pub fn read(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
-    let mut sink = Sink::user(args.addr(1), args.size(2).min(MAX_RW));
+    file.check_readable()?;
+    let mut sink = Sink::user(args.addr(1), buffer(args)?);
     file.read(&mut sink).map(|n| n as u64)
 }
 
@@ -55,7 +62,8 @@ pub fn read(args: &Args) -> Result<u64> {
 /// As write(2).
 pub fn write(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
-    let mut source = Source::user(args.addr(1), args.size(2).min(MAX_RW));
+    file.check_writable()?;
+    let mut source = Source::user(args.addr(1), buffer(args)?);
     broken_pipe(file.write(&mut source)).map(|n| n as u64)
 }
 
@@ -66,7 +74,8 @@ pub fn write(args: &Args) -> Result<u64> {
 pub fn pread64(args: &Args) -> Result<u64> {
     let offset = position(args.0[3])?;
     let file = file(args.int(0))?;
-    let mut sink = Sink::user(args.addr(1), args.size(2).min(MAX_RW));
+    file.check_readable()?;
+    let mut sink = Sink::user(args.addr(1), buffer(args)?);
     file.pread(&mut sink, offset).map(|n| n as u64)
 }
 
@@ -77,7 +86,8 @@ pub fn pread64(args: &Args) -> Result<u64> {
 pub fn pwrite64(args: &Args) -> Result<u64> {
     let offset = position(args.0[3])?;
     let file = file(args.int(0))?;
-    let mut source = Source::user(args.addr(1), args.size(2).min(MAX_RW));
+    file.check_writable()?;
+    let mut source = Source::user(args.addr(1), buffer(args)?);
     file.pwrite(&mut source, offset).map(|n| n as u64)
 }
 
@@ -236,6 +246,8 @@ pub fn fcntl(args: &Args) -> Result<u64> {
     const OFD_SETLK: u32 = 37;
     const OFD_SETLKW: u32 = 38;
     const GETOWN: u32 = 9;
+    const F_ADD_SEALS: u32 = 1033;
+    const F_GET_SEALS: u32 = 1034;
     let (fd, command, arg) = (args.int(0), args.uint(1), args.0[2]);
     let task = current();
     let files = task.files();
@@ -268,6 +280,8 @@ pub fn fcntl(args: &Args) -> Result<u64> {
         OFD_GETLK | OFD_SETLK | OFD_SETLKW => {
             locks::control(&file, Owner::file(&file), command - OFD_GETLK + F_GETLK, arg).map(|()| 0)
         }
+        F_GET_SEALS => memfd::seals(&file).map(u64::from),
+        F_ADD_SEALS => memfd::add_seals(&file, arg as u32).map(|()| 0),
         GETOWN => Ok(0),
         _ => Err(Errno::EINVAL),
     }

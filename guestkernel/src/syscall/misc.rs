@@ -90,10 +90,11 @@ pub fn getrandom(args: &Args) -> Result<u64> {
         let count = (length - done).min(RANDOM_PIECE);
         let piece = &mut piece[..count];
         random::fill(piece);
-        if uaccess::copy_to_user(addr.wrapping_add(done as u64), piece).is_err() {
+        let copied = uaccess::copy_to_user_partial(addr.wrapping_add(done as u64), piece);
+        done += copied;
+        if copied < count {
             return if done == 0 { Err(Errno::EFAULT) } else { Ok(done as u64) };
         }
-        done += count;
         if done % 65_536 == 0 && current().signal_pending() {
             break;
         }

@@ -5,8 +5,8 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, misc, mm, path, pipe, poll, process, resource, sched, signal,
-    stat, time, timerfd,
+    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, process, process_vm,
+    resource, sched, signal, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -15,7 +15,7 @@ pub const COUNT: usize = 470;
 
 /// Calls that Linux refuses without a capability before it looks at anything else; absent or not, a caller
 /// without it sees `EPERM`.
-pub(super) const PRIVILEGED: [(u64, Caps); 14] = [
+pub(super) const PRIVILEGED: [(u64, Caps); 15] = [
     (103, Caps::SYSLOG),
     (155, Caps::SYS_ADMIN),
     (163, Caps::SYS_PACCT),
@@ -30,6 +30,7 @@ pub(super) const PRIVILEGED: [(u64, Caps); 14] = [
     (176, Caps::SYS_MODULE),
     (246, Caps::SYS_BOOT),
     (313, Caps::SYS_MODULE),
+    (323, Caps::SYS_PTRACE),
 ];
 
 /// How much of a call there is.
@@ -460,9 +461,9 @@ syscalls! {
     234 tgkill(Int, Int, Sig) => signal::tgkill, Full, "As Linux.";
     235 utimes(Path, FileTimevals) => stat::utimes, Full, "As Linux.";
     236 vserver(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    237 mbind(Addr, Size, Int, Addr, Size, Hex), Absent, "Not implemented yet.";
-    238 set_mempolicy(Int, Addr, Size), Absent, "Not implemented yet.";
-    239 get_mempolicy(Addr, Addr, Size, Addr, Hex), Absent, "Not implemented yet.";
+    237 mbind(Addr, Size, Int, Addr, Size, Hex) => mempolicy::mbind, Full, "One node of memory.";
+    238 set_mempolicy(Int, Addr, Size) => mempolicy::set_mempolicy, Full, "One node of memory.";
+    239 get_mempolicy(Addr, Addr, Size, Addr, Hex) => mempolicy::get_mempolicy, Full, "One node of memory.";
     240 mq_open(Path, OFlags, Mode, Addr), Absent, "Not implemented yet.";
     241 mq_unlink(Path), Absent, "Not implemented yet.";
     242 mq_timedsend(Fd, Bytes, Size, Uint, Timespec), Absent, "Not implemented yet.";
@@ -533,8 +534,8 @@ syscalls! {
     307 sendmmsg(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
     308 setns(Fd, CloneFlags), Absent, "Not implemented yet.";
     309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
-    310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex), Absent, "Not implemented yet.";
-    311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex), Absent, "Not implemented yet.";
+    310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_readv, Full, "As Linux.";
+    311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_writev, Full, "As Linux.";
     312 kcmp(Int, Int, Int, Hex, Hex), Absent, "Not implemented yet.";
     313 finit_module(Fd, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     314 sched_setattr(Int, Addr, Hex), Absent, "Not implemented yet.";
@@ -542,19 +543,19 @@ syscalls! {
     316 renameat2(DirFd, Path, DirFd, Path, Rename) => path::renameat2, Full, "As Linux.";
     317 seccomp(Hex, Hex, Addr), Absent, "Not implemented yet.";
     318 getrandom(OutRandom, Size, Random) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";
-    319 memfd_create(Path, Hex), Absent, "Not implemented yet.";
+    319 memfd_create(Path, Hex) => process_vm::memfd_create, Partial, "No huge pages: ENOSYS.";
     320 kexec_file_load(Fd, Fd, Size, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     321 bpf(Int, Addr, Size), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     322 execveat(DirFd, Path, Argv, Envp, AtFlags) => R process::execveat, Partial, "As execve.";
-    323 userfaultfd(Hex), Absent, "Not implemented yet.";
-    324 membarrier(Int, Hex, Int), Absent, "Not implemented yet.";
-    325 mlock2(Addr, Size, Hex), Absent, "Not implemented yet.";
+    323 userfaultfd(Hex), Absent, "Not offered: EPERM, as for the unprivileged on Linux.";
+    324 membarrier(Int, Hex, Int) => process_vm::membarrier, Partial, "No restartable sequences.";
+    325 mlock2(Addr, Size, Hex) => mm::mlock2, Full, "As Linux.";
     326 copy_file_range(Fd, InLong, Fd, InLong, Size, Hex) => file::copy_file_range, Full, "As Linux.";
     327 preadv2(Fd, OutIovec, Size, Long, RwFlags) => file::preadv2, Full, "As Linux.";
     328 pwritev2(Fd, Iovec, Size, Long, RwFlags) => file::pwritev2, Full, "As Linux.";
-    329 pkey_mprotect(Addr, Size, Prot, Int), Absent, "Not implemented yet.";
-    330 pkey_alloc(Hex, Hex), Absent, "Not implemented yet.";
-    331 pkey_free(Int), Absent, "Not implemented yet.";
+    329 pkey_mprotect(Addr, Size, Prot, Int) => mm::pkey_mprotect, Partial, "No protection keys, as on a processor without them.";
+    330 pkey_alloc(Hex, Hex) => mm::pkey_alloc, Partial, "No protection keys: ENOSPC.";
+    331 pkey_free(Int) => mm::pkey_free, Partial, "No protection keys: EINVAL.";
     332 statx(DirFd, Path, StatxFlags, StatxMask, OutStatx) => stat::statx, Full, "As Linux.";
     333 io_pgetevents(Addr, Long, Long, Addr, Timespec, Addr), Absent, "Not implemented yet.";
     334 rseq(Addr, Hex, Hex, Hex), Absent, "Not implemented yet.";

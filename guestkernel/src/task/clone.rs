@@ -289,6 +289,7 @@ fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
     }
     child.sched.affinity.store(me.sched.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
     *child.nice.get_mut() = me.nice.load(Ordering::Relaxed);
+    *child.memory_policy.get_mut() = me.memory_policy.load(Ordering::Relaxed);
     *child.policy.get_mut() = me.policy.load(Ordering::Relaxed);
     *child.timer_slack.get_mut() = me.timer_slack.load(Ordering::Relaxed);
     *child.no_new_privs.get_mut() = me.no_new_privs.load(Ordering::Relaxed);

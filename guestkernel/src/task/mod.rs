@@ -144,6 +144,8 @@ pub struct Task {
     pub nice: AtomicI32,
     /// `SCHED_*`.
     pub policy: AtomicU32,
+    /// Memory policy (`MPOL_*` with mode flags).
+    pub memory_policy: AtomicU32,
     /// Timer slack, ns.
     pub timer_slack: AtomicU64,
     /// `PR_SET_NO_NEW_PRIVS`.
@@ -191,6 +193,7 @@ impl Task {
             robust_list: AtomicU64::new(0),
             death_signal: AtomicU32::new(0),
             nice: AtomicI32::new(0),
+            memory_policy: AtomicU32::new(0),
             policy: AtomicU32::new(0),
             timer_slack: AtomicU64::new(50_000),
             no_new_privs: AtomicBool::new(false),

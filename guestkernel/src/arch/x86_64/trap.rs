@@ -123,6 +123,8 @@ pub(super) extern "C" fn from_kernel(regs: &mut UserRegs, vector: u32) {
                 tlb::enter(cpu::this(), UACCESS);
             } else if let Some(fixup) = uaccess::fixup(regs.rip) {
                 regs.rip = fixup;
+                // What is there still touches user memory.
+                tlb::enter(cpu::this(), UACCESS);
             } else {
                 panic::trap(regs, vector, addr);
             }

@@ -93,7 +93,9 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
             "mov rcx, {tail}",
             "3: rep movsb",
             "jmp 5f",
+            // A word that is partly there: its bytes.
             "4: lea rcx, [{tail} + rcx*8]",
+            "jmp 3b",
             "5:",
             ex_table!("2b", "4b"),
             ex_table!("3b", "5b"),
@@ -186,7 +188,9 @@ pub fn zero_user(dst: u64, len: usize) -> Result<()> {
             "mov rcx, {tail}",
             "3: rep stosb",
             "jmp 5f",
+            // A word that is partly there: its bytes.
             "4: lea rcx, [{tail} + rcx*8]",
+            "jmp 3b",
             "5:",
             ex_table!("2b", "4b"),
             ex_table!("3b", "5b"),

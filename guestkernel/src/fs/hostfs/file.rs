@@ -6,6 +6,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 use hostcall::IoRange;
+use linux_raw_sys::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
 
 use super::{
     inode::HostInode,
@@ -18,9 +19,10 @@ use crate::{
         copy,
         file::{File, FileOps, shown_path},
         inode::Inode,
+        mount::Path,
     },
     mem::{PAGE_SIZE, frame},
-    mm::{Mappable, ObjectName, PageSource},
+    mm::{Mappable, Mappers, ObjectName, PageSource, Zap},
     sync::SpinLock,
     uio::{Sink, Source},
 };
@@ -70,12 +72,26 @@ impl Chunks {
 }
 
 impl HostInode {
+    /// The size is about to become `size`, smaller: nothing maps what is beyond it any more, nor will. Gives the
+    /// old size, to be put back if the host refuses.
+    pub(super) fn shrink(&self, size: u64) -> u64 {
+        let old = core::mem::replace(&mut self.attr.lock().size, size);
+        // Pages of a window beyond the host file's end must not be touched.
+        self.mappers.zap(size.div_ceil(PAGE_SIZE), u64::MAX, Zap::All);
+        old
+    }
+
     /// The size is now `size`: chunks that reached beyond a smaller size show nothing there any more.
     pub(super) fn resized(&self, size: u64) {
         let old = self.size();
         if size >= old {
             return;
         }
+        self.cut(size);
+    }
+
+    /// Forgets the chunks that reach beyond `size`.
+    pub(super) fn cut(&self, size: u64) {
         let cut = self.chunks.lock().cut(size);
         for chunk in cut {
             self.fs.windows.release(&chunk);
@@ -247,12 +263,15 @@ impl FileOps for HostInode {
     }
 
     fn mappable(&self, file: &File) -> Result<Arc<dyn Mappable>> {
-        let path = shown_path(file);
         let mut slot = self.mapping.lock();
         if let Some(mapping) = slot.upgrade() {
             return Ok(mapping);
         }
-        let mapping = Arc::new(HostMapping { inode: self.arc()?, path, pinned: SpinLock::new(Vec::new()) });
+        let mapping = Arc::new(HostMapping {
+            inode: self.arc()?,
+            path: file.path().clone(),
+            pinned: SpinLock::new(Vec::new()),
+        });
         *slot = Arc::downgrade(&mapping);
         Ok(mapping)
     }
@@ -276,7 +295,7 @@ impl FileOps for HostInode {
 pub(super) struct HostMapping {
     inode: Arc<HostInode>,
     /// Where it was first mapped from.
-    path: Vec<u8>,
+    path: Path,
     pinned: SpinLock<Vec<Arc<Chunk>>>,
 }
 
@@ -338,6 +357,18 @@ impl Mappable for HostMapping {
 
     fn name(&self) -> ObjectName {
         let attr = *self.inode.attr.lock();
-        ObjectName { dev: attr.dev, ino: attr.ino, path: self.path.clone() }
+        ObjectName { dev: attr.dev, ino: attr.ino, path: shown_path(&self.path) }
+    }
+
+    fn mappers(&self) -> Option<&Mappers> {
+        Some(&self.inode.mappers)
+    }
+
+    fn resident(&self, index: u64) -> bool {
+        index.checked_mul(PAGE_SIZE).is_some_and(|offset| offset < self.inode.size())
+    }
+
+    fn remove(&self, offset: u64, len: u64) -> Result<()> {
+        self.inode.allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len)
     }
 }

@@ -20,6 +20,7 @@ use crate::{
         inode::{Caching, Inode, NewNode},
         pipe::Pipe,
     },
+    mm::Mappers,
     sync::{Mutex, Once, SpinLock},
 };
 
@@ -40,6 +41,8 @@ pub struct HostInode {
     pub(super) chunks: SpinLock<Chunks>,
     /// The file as memory, while anything maps it.
     pub(super) mapping: SpinLock<Weak<HostMapping>>,
+    /// Who maps it.
+    pub(super) mappers: Mappers,
     /// Target of a symbolic link.
     target: Once<Arc<[u8]>>,
     /// A FIFO's pipe, while anything has it open.
@@ -62,6 +65,7 @@ impl HostInode {
             io: Mutex::new(()),
             chunks: SpinLock::new(Chunks::default()),
             mapping: SpinLock::new(Weak::new()),
+            mappers: Mappers::new(),
             target: Once::new(),
             pipe: SpinLock::new(Weak::new()),
             listing: SpinLock::new(None),
@@ -168,7 +172,15 @@ impl Inode for HostInode {
         if change.valid & SetAttrValid::SIZE.bits() != 0 {
             let _io = self.io.lock();
             self.ready(2)?;
-            let attr = self.fs.host.setattr(self.handle, change)?;
+            let old = (change.size < self.size()).then(|| self.shrink(change.size));
+            let attr = self.fs.host.setattr(self.handle, change).inspect_err(|_| {
+                if let Some(old) = old {
+                    self.attr.lock().size = old;
+                }
+            })?;
+            if old.is_some() {
+                self.cut(attr.size);
+            }
             self.resized(attr.size);
             self.refresh(attr);
             return Ok(());

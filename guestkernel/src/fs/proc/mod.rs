@@ -3,6 +3,7 @@
 //! Everything is computed when it is read. What belongs to a process is in [`pid`], what belongs to the system
 //! in [`system`], settings in [`settings`].
 
+mod memory;
 mod pid;
 mod settings;
 mod system;

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
 
 use super::{
-    DIR, FILE, LINK, MAGIC, number, owner,
+    DIR, FILE, LINK, MAGIC, memory, number, owner,
     system::{HZ, boot_ns},
 };
 use crate::{
@@ -14,20 +14,20 @@ use crate::{
         mount::Mount,
         static_fs::{Names, Node, Owner, What},
     },
-    mm::{Marks, Prot, VmaFlags},
+    mm::Marks,
     task::{self, Process, Task},
 };
 
 /// A thread's directory: of the process (`/proc/PID`) or of the thread itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Id {
+pub(super) struct Id {
     tid: u32,
     thread: bool,
 }
 
 impl Id {
     /// A living thread of it.
-    fn task(self) -> Result<Arc<Task>> {
+    pub(super) fn task(self) -> Result<Arc<Task>> {
         if let Some(task) = task::task(self.tid) {
             return Ok(task);
         }
@@ -70,21 +70,23 @@ pub(super) fn process(pid: u32) -> Result<Arc<Node>> {
 type Read = fn(Id) -> Result<Vec<u8>>;
 
 /// Texts: name, permission bits, contents.
-const TEXTS: [(&[u8], u32, Read); 15] = [
+const TEXTS: [(&[u8], u32, Read); 17] = [
     (b"cgroup", 0o444, |_| Ok(b"0::/\n".to_vec())),
     (b"cmdline", 0o444, cmdline),
     (b"comm", 0o644, |id| Ok(format!("{}\n", comm(&*id.task()?)).into_bytes())),
     (b"environ", 0o400, environ),
     (b"limits", 0o444, limits),
     (b"loginuid", 0o644, |_| Ok(b"4294967295".to_vec())),
-    (b"maps", 0o444, maps),
+    (b"maps", 0o444, memory::maps),
     (b"mountinfo", 0o444, mountinfo),
     (b"mounts", 0o444, mounts),
     (b"oom_score", 0o444, |_| Ok(b"0\n".to_vec())),
     (b"oom_score_adj", 0o644, |_| Ok(b"0\n".to_vec())),
     (b"sessionid", 0o444, |_| Ok(b"4294967295".to_vec())),
+    (b"smaps", 0o444, memory::smaps),
+    (b"smaps_rollup", 0o444, memory::smaps_rollup),
     (b"stat", 0o444, stat),
-    (b"statm", 0o444, statm),
+    (b"statm", 0o444, memory::statm),
     (b"status", 0o444, status),
 ];
 
@@ -286,27 +288,33 @@ fn stat(id: Id) -> Result<Vec<u8>> {
     let nice = task.as_ref().map_or(0, |task| task.nice.load(Ordering::Relaxed));
     let start = process.start_ns.saturating_sub(boot_ns()) / (1_000_000_000 / HZ);
     let (size, rss) = mm.as_ref().map_or((0, 0), |mm| (mm.usage().0 << 12, mm.usage().1));
+    let marks = mm.as_ref().map_or_else(Marks::default, |mm| mm.marks());
+    let most = process.rlimit(task::rlimit::Resource::Rss).soft;
     let (blocked, pending) = task.as_ref().map_or((0, 0), |task| (task.blocked().0, 0u64));
     let [user, system] = process.usage().ticks();
     let mut out = String::new();
     let _ = writeln!(
         out,
         "{} ({name}) {state} {ppid} {pgid} {sid} 0 -1 4194304 {} 0 {} 0 {user} {system} 0 0 {} {nice} {} 0 {start} {size} {rss} \
-         18446744073709551615 0 0 0 0 0 {pending} {blocked} 0 0 0 0 0 17 {} 0 0 0 0 0 0 0 0 0 0 0 0 0",
+         {most} {} {} {} 0 0 {pending} {blocked} 0 0 0 0 0 17 {} 0 0 0 0 0 {} {} {} {} {} {} {} 0",
         if id.thread { id.tid } else { process.pid },
         process.faults[0].load(Ordering::Relaxed),
         process.faults[1].load(Ordering::Relaxed),
         20 + nice,
         process.threads().len().max(1),
+        marks.start_code,
+        marks.end_code,
+        marks.start_stack,
         task.as_ref().map_or(0, |task| task.sched.cpu()),
+        marks.start_data,
+        marks.end_data,
+        marks.start_brk,
+        marks.arg_start,
+        marks.arg_end,
+        marks.env_start,
+        marks.env_end,
     );
     Ok(out.into_bytes())
-}
-
-fn statm(id: Id) -> Result<Vec<u8>> {
-    let mm = id.task().ok().and_then(|task| task.address_space());
-    let (size, rss) = mm.map_or((0, 0), |mm| (mm.usage().0, mm.usage().1));
-    Ok(format!("{size} {rss} 0 0 0 {rss} 0\n").into_bytes())
 }
 
 fn status(id: Id) -> Result<Vec<u8>> {
@@ -340,12 +348,7 @@ fn status(id: Id) -> Result<Vec<u8>> {
     }
     let _ = write!(out, " \nNStgid:\t{}\nNSpid:\t{pid}\nNSpgid:\t{pgid}\nNSsid:\t{sid}\n", process.pid);
     if let Some(mm) = task.address_space() {
-        let (size, rss, peak) = mm.usage();
-        let (size, rss, peak) = (size << 2, rss << 2, peak << 2);
-        let _ = write!(
-            out,
-            "VmPeak:\t{size:8} kB\nVmSize:\t{size:8} kB\nVmLck:\t       0 kB\nVmPin:\t       0 kB\nVmHWM:\t{peak:8} kB\nVmRSS:\t{rss:8} kB\nVmSwap:\t       0 kB\n"
-        );
+        memory::status(&mm, &mut out);
     }
     let (ignored, caught) = process.with_handlers(|handlers| handlers.summary());
     let shared = process.inner.lock().pending.set().0;
@@ -407,36 +410,6 @@ fn limits(id: Id) -> Result<Vec<u8>> {
     for ((name, unit), limit) in ROWS.iter().zip(limits.0.iter()) {
         let _ = write!(out, "{name:<25} {:<20} {:<20} ", shown(limit.soft), shown(limit.hard));
         let _ = if unit.is_empty() { writeln!(out) } else { writeln!(out, "{unit:<10}") };
-    }
-    Ok(out.into_bytes())
-}
-
-fn maps(id: Id) -> Result<Vec<u8>> {
-    let Some(mm) = id.task()?.address_space() else { return Ok(Vec::new()) };
-    let marks = mm.marks();
-    let mut out = String::new();
-    for area in mm.areas() {
-        let bit = |set: bool, letter: char| if set { letter } else { '-' };
-        let line = format!(
-            "{:x}-{:x} {}{}{}{} {:08x}",
-            area.start,
-            area.end,
-            bit(area.prot.contains(Prot::READ), 'r'),
-            bit(area.prot.contains(Prot::WRITE), 'w'),
-            bit(area.prot.contains(Prot::EXEC), 'x'),
-            if area.flags.contains(VmaFlags::SHARED) { 's' } else { 'p' },
-            area.offset,
-        );
-        let (dev, ino, path) = match area.name {
-            Some(name) => (name.dev, name.ino, escaped(&name.path)),
-            None if area.start < marks.brk && area.end > marks.start_brk => (0, 0, "[heap]".into()),
-            None if (area.start..area.end).contains(&marks.start_stack) => (0, 0, "[stack]".into()),
-            None => (0, 0, String::new()),
-        };
-        let line =
-            format!("{line} {:02x}:{:02x} {ino} ", dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
-        // Names start in one column.
-        let _ = if path.is_empty() { writeln!(out, "{line}") } else { writeln!(out, "{line:<73}{path}") };
     }
     Ok(out.into_bytes())
 }

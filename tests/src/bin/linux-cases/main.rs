@@ -7,6 +7,14 @@
 #![allow(missing_docs, reason = "a program of the tests")]
 
 mod harness;
+mod memory;
+mod memory_advise;
+mod memory_change;
+mod memory_copy;
+mod memory_file;
+mod memory_fork;
+mod memory_map;
+mod memory_memfd;
 mod out;
 mod process;
 mod sys;
@@ -31,7 +39,17 @@ pub(crate) const fn case(name: &'static str, calls: &'static [&'static str], run
 }
 
 /// Every family.
-pub(crate) const FAMILIES: &[&[Case]] = &[process::CASES, timer::CASES];
+pub(crate) const FAMILIES: &[&[Case]] = &[
+    process::CASES,
+    timer::CASES,
+    memory_map::CASES,
+    memory_file::CASES,
+    memory_change::CASES,
+    memory_advise::CASES,
+    memory_memfd::CASES,
+    memory_fork::CASES,
+    memory_copy::CASES,
+];
 
 fn main() -> std::process::ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
