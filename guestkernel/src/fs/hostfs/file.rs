@@ -13,7 +13,7 @@ use super::{
     window::{Chunk, ChunkUse, Windows},
 };
 use crate::{
-    arch::PhysAddr,
+    arch::{self, PhysAddr},
     errno::{Errno, Result},
     fs::{
         copy,
@@ -24,9 +24,12 @@ use crate::{
     mem::{PAGE_SIZE, frame},
     mm::{Mappable, Mappers, ObjectName, PageSource, Zap},
     sync::SpinLock,
+    task::sched,
     uio::{Sink, Source},
 };
 
+/// How often a shrinking file looks whether a chunk is still copied from.
+const MOST_WAITS: u32 = 1 << 20;
 /// log₂ of the most pages that one hostcall carries.
 const MAX_ORDER: u32 = 5;
 
@@ -57,6 +60,12 @@ impl Chunks {
         Ok(())
     }
 
+    /// The chunks that reach beyond `size`.
+    fn beyond(&self, size: u64) -> Vec<Arc<Chunk>> {
+        let keep = size.checked_div(self.len).unwrap_or(0) as usize;
+        self.list.iter().skip(keep).flatten().cloned().collect()
+    }
+
     /// Takes out the chunks that reach beyond `size`.
     fn cut(&mut self, size: u64) -> Vec<Arc<Chunk>> {
         let keep = size.checked_div(self.len).unwrap_or(0) as usize;
@@ -76,8 +85,19 @@ impl HostInode {
     /// old size, to be put back if the host refuses.
     pub(super) fn shrink(&self, size: u64) -> u64 {
         let old = core::mem::replace(&mut self.attr.lock().size, size);
-        // Pages of a window beyond the host file's end must not be touched.
+        // Pages of a window beyond the host file's end must not be touched: the CPU could not go on.
         self.mappers.zap(size.div_ceil(PAGE_SIZE), u64::MAX, Zap::All);
+        // A copy that began before ends first; one that begins now sees the new size.
+        let beyond = self.chunks.lock().beyond(size);
+        for chunk in beyond {
+            for _ in 0..MOST_WAITS {
+                if !chunk.is_used() {
+                    break;
+                }
+                arch::cpu_relax();
+                sched::yield_now();
+            }
+        }
         old
     }
 
@@ -87,6 +107,7 @@ impl HostInode {
         if size >= old {
             return;
         }
+        self.mappers.zap(size.div_ceil(PAGE_SIZE), u64::MAX, Zap::All);
         self.cut(size);
     }
 
@@ -216,7 +237,12 @@ impl FileOps for HostInode {
                     Err(error) => Err(error),
                 };
             };
-            let step = (chunk.size() - within).min(want - done);
+            // While the chunk is kept, the file does not get shorter than it is now.
+            let end = size.min(self.size());
+            if at >= end {
+                break;
+            }
+            let step = (chunk.size() - within).min(want - done).min(end - at);
             match copy::to_sink(sink, chunk.addr(within), step as usize) {
                 Ok(copied) => {
                     done += copied as u64;

@@ -58,6 +58,12 @@ impl Chunk {
         Some(guard)
     }
 
+    /// Whether anything copies from it.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        self.users.load(Ordering::SeqCst) != 0
+    }
+
     /// Keeps the slot for memory mappings.
     pub fn pin(&self) {
         self.pins.fetch_add(1, Ordering::SeqCst);

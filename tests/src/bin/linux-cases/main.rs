@@ -15,6 +15,7 @@ mod memory_file;
 mod memory_fork;
 mod memory_map;
 mod memory_memfd;
+mod memory_race;
 mod out;
 mod process;
 mod sys;
@@ -49,6 +50,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     memory_memfd::CASES,
     memory_fork::CASES,
     memory_copy::CASES,
+    memory_race::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
