@@ -28,9 +28,13 @@ fn main() -> ExitCode {
                     println!("      {error:#}");
                 }
             }
-            (Ok(_), Some(_)) => {
-                failed += 1;
-                println!("FAIL  {name}: passes, so it is to be taken off the list of known failures");
+            (Ok(note), Some(_)) => {
+                // Some fail most of the time only: what depends on timing must not fail a run by passing.
+                passed += 1;
+                println!(
+                    "ok    {name} ({:.1} s) {note}; known to fail, yet it passes",
+                    start.elapsed().as_secs_f32()
+                );
             }
             (Ok(note), None) => {
                 passed += 1;

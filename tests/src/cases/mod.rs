@@ -62,7 +62,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("strace-as-strace", trace::strace_as_strace),
 ];
 
-/// Cases that fail for a reason that is known: what is missing. One that passes must leave the list.
+/// Cases that fail for a reason that is known: what is missing. One that passes every time is to leave the list.
 pub(crate) const KNOWN: &[(&str, &str)] = &[
     (
         "shell-system",
