@@ -79,8 +79,10 @@ pub(super) struct PerCpu {
     pub(super) user_rsp: AtomicU64,
     pub(super) mode: AtomicU32,
     index: AtomicU32,
-    /// The active top-level page table.
+    /// The active top-level page table, from just before it is loaded.
     pub(super) root: AtomicU64,
+    /// The table that CR3 holds, from just after it was loaded.
+    pub(super) loaded: AtomicU64,
     /// A top-level table that is about to be freed and must not stay active.
     pub(super) retire: AtomicU64,
     /// Full flushes done on request.
@@ -118,6 +120,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
         mode: AtomicU32::new(KERNEL),
         index: AtomicU32::new(0),
         root: AtomicU64::new(0),
+        loaded: AtomicU64::new(0),
         retire: AtomicU64::new(0),
         served: AtomicU32::new(0),
         apic_id: AtomicU32::new(0),

@@ -142,13 +142,17 @@ extern "C" fn syscall_entry() {
         "mov rax, gs:[{context}]",
         "cmp dword ptr [rax], 0",
         "jne {return_to_user}",
+        // An address that is not canonical: before the mode changes, since the way there stays in the kernel.
+        "mov rcx, [rsp + {rip}]",
+        "mov rax, rcx",
+        "shr rax, 47",
+        "jne {return_to_user}",
         "mov eax, {user}",
         "xchg gs:[{mode}], eax",
         "test eax, eax",
-        "jne {flush_and_return}",
+        "jne {flush_taken}",
         // SYSRET loads rip from rcx and the flags from r11, and nothing else of the frame; the selectors are
         // the fixed ones (`UserRegs::sanitize`).
-        "mov rcx, [rsp + {rip}]",
         "cmp rcx, [rsp + {rcx}]",
         "jne {restore}",
         "mov r11, [rsp + {eflags}]",
@@ -157,9 +161,6 @@ extern "C" fn syscall_entry() {
         // RF and TF need IRET.
         "test r11d, 0x10100",
         "jne {restore}",
-        "mov rax, rcx",
-        "shr rax, 47",
-        "jne {return_to_user}",
         "pop r15",
         "pop r14",
         "pop r13",
@@ -192,7 +193,7 @@ extern "C" fn syscall_entry() {
         r11 = const offset_of!(UserRegs, r11),
         dispatch = sym dispatch,
         return_to_user = sym return_to_user,
-        flush_and_return = sym flush_and_return,
+        flush_taken = sym flush_taken,
         restore = sym restore,
     )
 }
@@ -207,12 +208,12 @@ extern "C" fn syscall_entry_32() {
     naked_asm!("mov eax, -38", "sysret")
 }
 
-/// The common way to ring 3: `rsp` points to the task's [`UserRegs`].
+/// The common way to ring 3: `rsp` points to the task's [`UserRegs`]. The mode is KERNEL, with the mark of a
+/// flush that is due: it must not be written here.
 #[unsafe(naked)]
 pub(super) extern "C" fn return_to_user() {
     naked_asm!(
         "2:",
-        "mov dword ptr gs:[{mode}], {kernel}",
         "mov rax, gs:[{context}]",
         "cmp dword ptr [rax], 0",
         "jne 3f",
@@ -233,8 +234,6 @@ pub(super) extern "C" fn return_to_user() {
         "call {bad_rip}",
         "pop rbp",
         "jmp 2b",
-        mode = const MODE,
-        kernel = const KERNEL,
         context = const CONTEXT,
         user_end = const USER_END,
         rip = const offset_of!(UserRegs, rip),
@@ -248,6 +247,12 @@ pub(super) extern "C" fn return_to_user() {
 #[unsafe(naked)]
 extern "C" fn flush_and_return() {
     naked_asm!("push rbp", "call {enter}", "pop rbp", "jmp {restore}", enter = sym enter_user, restore = sym restore)
+}
+
+/// The same where the exchange of modes has taken the mark of a flush.
+#[unsafe(naked)]
+extern "C" fn flush_taken() {
+    naked_asm!("push rbp", "call {flush}", "pop rbp", "jmp {restore}", flush = sym flush_user, restore = sym restore)
 }
 
 /// Restores the frame at `rsp`; the mode is USER.
@@ -277,6 +282,12 @@ extern "C" fn restore() {
 
 extern "C" fn enter_user() {
     tlb::enter(cpu::this(), USER);
+}
+
+extern "C" fn flush_user() {
+    let cpu = cpu::this();
+    tlb::flush_requested(cpu);
+    tlb::enter(cpu, USER);
 }
 
 extern "C" fn exit_work(regs: &mut UserRegs) {

@@ -51,6 +51,8 @@ pub(in crate::arch) fn activate_root(root: PhysAddr) {
         // it later sees that this CPU must flush.
         cpu.root.store(root.0, Ordering::SeqCst);
         write_root(root.0);
+        // Published last: until here the table that was left may not be freed.
+        cpu.loaded.store(root.0, Ordering::SeqCst);
     }
 }
 
@@ -62,7 +64,7 @@ pub(in crate::arch) fn retire_root(root: PhysAddr) {
     }
     for other in cpu::others() {
         let mut asked = false;
-        while other.root.load(Ordering::SeqCst) == root.0 {
+        while other.root.load(Ordering::SeqCst) == root.0 || other.loaded.load(Ordering::SeqCst) == root.0 {
             if !asked {
                 asked = other.retire.compare_exchange(0, root.0, Ordering::SeqCst, Ordering::SeqCst).is_ok();
                 if asked && other.mode.load(Ordering::SeqCst) & HALTED != 0 {
