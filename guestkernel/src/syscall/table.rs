@@ -364,11 +364,11 @@ syscalls! {
     137 statfs(Path, OutFileSystem) => stat::statfs, Full, "As Linux.";
     138 fstatfs(Fd, OutFileSystem) => stat::fstatfs, Full, "As Linux.";
     139 sysfs(Int, Hex, Hex), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    140 getpriority(Priority, Int) => sched::getpriority, Partial, "The nice value is kept but does not weigh.";
-    141 setpriority(Priority, Int, Int) => sched::setpriority, Partial, "The nice value is kept but does not weigh.";
-    142 sched_setparam(Int, InInt) => sched::sched_setparam, Partial, "Priority 0 alone.";
+    140 getpriority(Priority, Int) => sched::getpriority, Full, "As Linux.";
+    141 setpriority(Priority, Int, Int) => sched::setpriority, Full, "As Linux.";
+    142 sched_setparam(Int, InInt) => sched::sched_setparam, Full, "As Linux.";
     143 sched_getparam(Int, OutInt) => sched::sched_getparam, Full, "As Linux.";
-    144 sched_setscheduler(Int, Policy, InInt) => sched::sched_setscheduler, Partial, "SCHED_OTHER, SCHED_BATCH and SCHED_IDLE; real-time classes are EPERM.";
+    144 sched_setscheduler(Int, Policy, InInt) => sched::sched_setscheduler, Full, "As Linux.";
     145 sched_getscheduler(Int) => sched::sched_getscheduler, Full, "As Linux.";
     146 sched_get_priority_max(Policy) => sched::sched_get_priority_max, Full, "As Linux.";
     147 sched_get_priority_min(Policy) => sched::sched_get_priority_min, Full, "As Linux.";
@@ -538,8 +538,8 @@ syscalls! {
     311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_writev, Full, "As Linux.";
     312 kcmp(Int, Int, Int, Hex, Hex), Absent, "Not implemented yet.";
     313 finit_module(Fd, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    314 sched_setattr(Int, Addr, Hex), Absent, "Not implemented yet.";
-    315 sched_getattr(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
+    314 sched_setattr(Int, Addr, Hex) => sched::sched_setattr, Partial, "No bandwidth for SCHED_DEADLINE (EBUSY), no utilisation clamps (EOPNOTSUPP).";
+    315 sched_getattr(Int, Addr, Size, Hex) => sched::sched_getattr, Full, "As Linux.";
     316 renameat2(DirFd, Path, DirFd, Path, Rename) => path::renameat2, Full, "As Linux.";
     317 seccomp(Hex, Hex, Addr), Absent, "Not implemented yet.";
     318 getrandom(OutRandom, Size, Random) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";

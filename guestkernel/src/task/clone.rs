@@ -287,12 +287,22 @@ fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
         *child.set_child_tid.get_mut() = args.child_tid;
         child.ctx.work.fetch_or(work::SET_TID, Ordering::Relaxed);
     }
-    child.sched.affinity.store(me.sched.affinity.load(Ordering::Relaxed), Ordering::Relaxed);
-    *child.nice.get_mut() = me.nice.load(Ordering::Relaxed);
+    child.sched.inherit(&me.sched);
+    inherit_share(child, me);
     *child.memory_policy.get_mut() = me.memory_policy.load(Ordering::Relaxed);
-    *child.policy.get_mut() = me.policy.load(Ordering::Relaxed);
     *child.timer_slack.get_mut() = me.timer_slack.load(Ordering::Relaxed);
     *child.no_new_privs.get_mut() = me.no_new_privs.load(Ordering::Relaxed);
+}
+
+/// Policy, priority and nice value.
+fn inherit_share(child: &mut Task, me: &Task) {
+    let nice = me.nice.load(Ordering::Relaxed);
+    if me.reset_on_fork.load(Ordering::Relaxed) {
+        child.sched.share.reset(nice.max(0));
+        *child.nice.get_mut() = if me.sched.share.priority() > 0 { 0 } else { nice.max(0) };
+    } else {
+        *child.nice.get_mut() = nice;
+    }
 }
 
 /// Enters the child in its group and in the table.

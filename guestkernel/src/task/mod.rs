@@ -142,8 +142,8 @@ pub struct Task {
     pub death_signal: AtomicU32,
     /// -20 … 19.
     pub nice: AtomicI32,
-    /// `SCHED_*`.
-    pub policy: AtomicU32,
+    /// Children start with `SCHED_OTHER` (`SCHED_RESET_ON_FORK`).
+    pub reset_on_fork: AtomicBool,
     /// Memory policy (`MPOL_*` with mode flags).
     pub memory_policy: AtomicU32,
     /// Timer slack, ns.
@@ -193,8 +193,8 @@ impl Task {
             robust_list: AtomicU64::new(0),
             death_signal: AtomicU32::new(0),
             nice: AtomicI32::new(0),
+            reset_on_fork: AtomicBool::new(false),
             memory_policy: AtomicU32::new(0),
-            policy: AtomicU32::new(0),
             timer_slack: AtomicU64::new(50_000),
             no_new_privs: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
@@ -376,7 +376,7 @@ pub fn exit_to_user_work(regs: &mut UserRegs) {
         }
         if pending & work::RESCHED != 0 {
             me.ctx.work.fetch_and(!work::RESCHED, Ordering::SeqCst);
-            sched::yield_now();
+            sched::preempt();
         }
         if pending & work::SET_TID != 0 {
             me.ctx.work.fetch_and(!work::SET_TID, Ordering::SeqCst);

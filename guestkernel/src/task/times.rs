@@ -3,7 +3,7 @@
 //! Time is counted at context switches. All of it counts as user time of the task: splitting it would cost
 //! every system call two clock reads.
 
-use super::{Process, Task, current};
+use super::{Process, Task};
 use crate::arch::clock;
 use core::sync::atomic::Ordering;
 
@@ -49,12 +49,7 @@ impl Task {
     /// CPU time used so far, ns.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
-        let before = self.sched.runtime_ns.load(Ordering::Relaxed);
-        if core::ptr::eq(self, &*current()) {
-            before + clock::monotonic_ns().saturating_sub(self.sched.since_ns.load(Ordering::Relaxed))
-        } else {
-            before
-        }
+        self.sched.clock.read(clock::monotonic_ns())
     }
 
     /// What it used.

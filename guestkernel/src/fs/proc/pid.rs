@@ -286,6 +286,11 @@ fn stat(id: Id) -> Result<Vec<u8>> {
     let task = id.task().ok();
     let mm = task.as_ref().and_then(|task| task.address_space());
     let nice = task.as_ref().map_or(0, |task| task.nice.load(Ordering::Relaxed));
+    let (policy, real_time) = task.as_ref().map_or((0, 0), |task| {
+        let share = &task.sched.share;
+        (share.policy(), share.priority())
+    });
+    let priority = if real_time == 0 { i64::from(20 + nice) } else { -1 - i64::from(real_time) };
     let start = process.start_ns.saturating_sub(boot_ns()) / (1_000_000_000 / HZ);
     let (size, rss) = mm.as_ref().map_or((0, 0), |mm| (mm.usage().0 << 12, mm.usage().1));
     let marks = mm.as_ref().map_or_else(Marks::default, |mm| mm.marks());
@@ -295,12 +300,11 @@ fn stat(id: Id) -> Result<Vec<u8>> {
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{} ({name}) {state} {ppid} {pgid} {sid} 0 -1 4194304 {} 0 {} 0 {user} {system} 0 0 {} {nice} {} 0 {start} {size} {rss} \
-         {most} {} {} {} 0 0 {pending} {blocked} 0 0 0 0 0 17 {} 0 0 0 0 0 {} {} {} {} {} {} {} 0",
+        "{} ({name}) {state} {ppid} {pgid} {sid} 0 -1 4194304 {} 0 {} 0 {user} {system} 0 0 {priority} {nice} {} 0 {start} {size} {rss} \
+         {most} {} {} {} 0 0 {pending} {blocked} 0 0 0 0 0 17 {} {real_time} {policy} 0 0 0 {} {} {} {} {} {} {} 0",
         if id.thread { id.tid } else { process.pid },
         process.faults[0].load(Ordering::Relaxed),
         process.faults[1].load(Ordering::Relaxed),
-        20 + nice,
         process.threads().len().max(1),
         marks.start_code,
         marks.end_code,
@@ -372,8 +376,7 @@ fn status(id: Id) -> Result<Vec<u8>> {
         let _ = writeln!(out, "{label}:\t{:016x}", caps.bits());
     }
     let cpus = crate::arch::cpu::count();
-    let mask = task.sched.affinity.load(Ordering::Relaxed)
-        & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
+    let mask = task.sched.affinity() & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
     let _ = write!(
         out,
         "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
