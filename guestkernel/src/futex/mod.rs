@@ -6,7 +6,9 @@
 //! fault), which is why the waiter enters first.
 
 mod operation;
+pub mod pi;
 mod robust;
+pub mod vector;
 
 use alloc::{collections::VecDeque, sync::Arc};
 use core::{
@@ -22,12 +24,24 @@ use crate::{
     task::{Restart, Task, current, sched},
 };
 use operation::Operation;
-pub use robust::exit_robust_list;
+
+/// Lets go of the futexes that a thread holds at its end.
+pub fn exit(me: &Task) {
+    robust::exit(me);
+    pi::exit(me);
+}
 
 /// Waits for any waker.
 pub const MATCH_ANY: u32 = u32::MAX;
 /// Number of buckets.
 const BUCKETS: usize = 256;
+
+/// In a word of the robust and priority-inheritance protocols: somebody waits.
+const WAITERS: u32 = 0x8000_0000;
+/// The owner ended while it held the lock.
+const OWNER_DIED: u32 = 0x4000_0000;
+/// The owner's thread id.
+const TID_MASK: u32 = 0x3fff_ffff;
 
 /// What a futex word is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,6 +89,10 @@ struct Waiter {
     woken: AtomicBool,
 }
 
+fn new_waiter(task: &Arc<Task>, key: Key, bits: u32) -> Arc<Waiter> {
+    Arc::new(Waiter { task: task.clone(), key: SpinLock::new(key), bits, woken: AtomicBool::new(false) })
+}
+
 type Bucket = SpinLock<VecDeque<Arc<Waiter>>>;
 
 static TABLE: [Bucket; BUCKETS] = [const { SpinLock::new(VecDeque::new()) }; BUCKETS];
@@ -114,8 +132,7 @@ pub fn wait(addr: u64, value: u32, bits: u32, private: bool, deadline: Option<u6
     }
     let key = Key::of(addr, private)?;
     let me = current().arc();
-    let waiter =
-        Arc::new(Waiter { task: me.clone(), key: SpinLock::new(key), bits, woken: AtomicBool::new(false) });
+    let waiter = new_waiter(&me, key, bits);
     bucket(&key).lock().push_back(waiter.clone());
     let now = match uaccess::load_u32(addr) {
         Ok(now) => now,
@@ -222,7 +239,7 @@ pub fn wake_address(addr: u64, count: u32) {
 }
 
 /// `FUTEX_REQUEUE`, `FUTEX_CMP_REQUEUE`: wakes `wake` waiters and moves `limit` others to another word. The
-/// number of those woken and moved, as `CMP_REQUEUE` gives it, and of those woken alone.
+/// number of those woken and moved.
 ///
 /// # Errors
 /// `EAGAIN` when the word is not `expected`, `EFAULT`, `EINVAL`.
@@ -233,8 +250,21 @@ pub fn requeue(
     limit: u32,
     expected: Option<u32>,
     private: bool,
-) -> Result<(u64, u64)> {
-    let (source, target) = (Key::of(from, private)?, Key::of(to, private)?);
+) -> Result<u64> {
+    requeue_keys(from, (Key::of(from, private)?, Key::of(to, private)?), wake, limit, expected)
+}
+
+/// As [`requeue`], of words that may differ in what they are private to.
+///
+/// # Errors
+/// `EAGAIN`, `EFAULT`.
+pub fn requeue_keys(
+    from: u64,
+    (source, target): (Key, Key),
+    wake: u32,
+    limit: u32,
+    expected: Option<u32>,
+) -> Result<u64> {
     if let Some(expected) = expected
         && uaccess::load_u32(from)? != expected
     {
@@ -242,7 +272,7 @@ pub fn requeue(
     }
     let woken = wake_key(&source, wake, MATCH_ANY);
     let moved = if source == target { 0 } else { move_waiters(&source, &target, limit) };
-    Ok((woken + moved, woken))
+    Ok(woken + moved)
 }
 
 fn move_waiters(source: &Key, target: &Key, limit: u32) -> u64 {
@@ -296,12 +326,7 @@ mod tests {
     use super::*;
 
     fn waiter(key: Key, bits: u32) -> Arc<Waiter> {
-        let waiter = Arc::new(Waiter {
-            task: current().arc(),
-            key: SpinLock::new(key),
-            bits,
-            woken: AtomicBool::new(false),
-        });
+        let waiter = new_waiter(&current().arc(), key, bits);
         bucket(&key).lock().push_back(waiter.clone());
         waiter
     }

@@ -2,20 +2,13 @@
 
 use core::sync::atomic::Ordering;
 
-use super::wake_address;
+use super::{OWNER_DIED, TID_MASK, WAITERS, wake_address};
 use crate::{arch::uaccess, errno::Result, task::Task};
 
 /// Robust list entries that are looked at.
 const ROBUST_LIMIT: u32 = 2048;
-/// `FUTEX_OWNER_DIED`.
-const OWNER_DIED: u32 = 0x4000_0000;
-/// `FUTEX_WAITERS`.
-const WAITERS: u32 = 0x8000_0000;
-/// `FUTEX_TID_MASK`.
-const TID_MASK: u32 = 0x3fff_ffff;
-
 /// Marks the robust futexes that a thread holds at its end, and wakes one waiter of each.
-pub fn exit_robust_list(me: &Task) {
+pub(super) fn exit(me: &Task) {
     let head = me.robust_list.swap(0, Ordering::Relaxed);
     if head == 0 {
         return;
@@ -33,21 +26,22 @@ fn walk_robust_list(head: u64, tid: u32) -> Result<()> {
         // The next one is read first: its owner may free this one once it is woken.
         let next = uaccess::get::<u64>(entry & !1);
         if entry & !1 != pending & !1 {
-            owner_died((entry & !1).wrapping_add(offset), tid, false)?;
+            owner_died((entry & !1).wrapping_add(offset), tid, false, entry & 1 != 0)?;
         }
         entry = next?;
         left -= 1;
     }
     if pending & !1 != 0 {
-        owner_died((pending & !1).wrapping_add(offset), tid, true)?;
+        owner_died((pending & !1).wrapping_add(offset), tid, true, pending & 1 != 0)?;
     }
     Ok(())
 }
 
-fn owner_died(addr: u64, tid: u32, pending: bool) -> Result<()> {
+/// `inherits`: the lock is one with priority inheritance, whose waiters are woken when it is handed on.
+fn owner_died(addr: u64, tid: u32, pending: bool, inherits: bool) -> Result<()> {
     let mut old = uaccess::load_u32(addr)?;
     loop {
-        if pending && old == 0 {
+        if pending && !inherits && old == 0 {
             wake_address(addr, 1);
             return Ok(());
         }
@@ -60,7 +54,7 @@ fn owner_died(addr: u64, tid: u32, pending: bool) -> Result<()> {
         }
         old = found;
     }
-    if old & WAITERS != 0 {
+    if old & WAITERS != 0 && !inherits {
         wake_address(addr, 1);
     }
     Ok(())

@@ -50,6 +50,8 @@ struct Wish {
     reset_on_fork: bool,
     priority: u32,
     nice: i32,
+    /// Nothing is to change but what happens on a fork.
+    keep: bool,
 }
 
 fn named(tid: i32) -> Result<Arc<Task>> {
@@ -88,7 +90,7 @@ fn apply(target: &Arc<Task>, wish: &Wish) -> Result<()> {
     let new = wish.policy.unwrap_or(old);
     let real_time = matches!(new, policy::FIFO | policy::RR);
     match new {
-        policy::OTHER | policy::BATCH | policy::IDLE | policy::FIFO | policy::RR => {}
+        policy::OTHER | policy::BATCH | policy::IDLE | policy::EXT | policy::FIFO | policy::RR => {}
         _ => return Err(Errno::EINVAL),
     }
     if wish.priority > 99 || real_time != (wish.priority != 0) {
@@ -107,6 +109,9 @@ fn apply(target: &Arc<Task>, wish: &Wish) -> Result<()> {
         return Err(Errno::EPERM);
     }
     target.reset_on_fork.store(wish.reset_on_fork, Ordering::Relaxed);
+    if wish.keep {
+        return Ok(());
+    }
     // A real-time task keeps its nice value for later.
     let nice = if real_time { nice } else { wish.nice };
     target.nice.store(nice, Ordering::Relaxed);
@@ -134,6 +139,7 @@ pub fn sched_setscheduler(args: &Args) -> Result<u64> {
         reset_on_fork: policy & RESET_ON_FORK != 0,
         priority,
         nice: target.nice.load(Ordering::Relaxed),
+        keep: false,
     };
     apply(&target, &wish).map(|()| 0)
 }
@@ -150,6 +156,7 @@ pub fn sched_setparam(args: &Args) -> Result<u64> {
         reset_on_fork: target.reset_on_fork.load(Ordering::Relaxed),
         priority,
         nice: target.nice.load(Ordering::Relaxed),
+        keep: false,
     };
     apply(&target, &wish).map(|()| 0)
 }
@@ -205,7 +212,7 @@ pub fn sched_setattr(args: &Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let keep = attr.flags & flag::KEEP_PARAMS != 0;
-    let policy = if attr.flags & flag::KEEP_POLICY != 0 { None } else { Some(attr.policy) };
+    let policy = if keep || attr.flags & flag::KEEP_POLICY != 0 { None } else { Some(attr.policy) };
     if policy == Some(policy::DEADLINE) {
         return deadline(&attr);
     }
@@ -217,6 +224,7 @@ pub fn sched_setattr(args: &Args) -> Result<u64> {
         reset_on_fork: attr.flags & flag::RESET_ON_FORK != 0,
         priority: if keep { target.sched.share.priority() } else { attr.priority },
         nice: if keep { target.nice.load(Ordering::Relaxed) } else { attr.nice.clamp(-20, 19) },
+        keep,
     };
     apply(&target, &wish).map(|()| 0)
 }
@@ -255,15 +263,13 @@ pub fn sched_getattr(args: &Args) -> Result<u64> {
         runtime: if fair { task::sched::SLICE_NS } else { 0 },
         ..Attr::default()
     };
-    uaccess::copy_to_user(args.addr(1), &attr.as_bytes()[..known])?;
-    uaccess::zero_user(args.addr(1) + known as u64, size - known)?;
-    Ok(0)
+    uaccess::copy_to_user(args.addr(1), &attr.as_bytes()[..known]).map(|()| 0)
 }
 
 fn priorities(of: u32) -> Result<(u64, u64)> {
     match of {
         policy::FIFO | policy::RR => Ok((1, 99)),
-        policy::OTHER | policy::BATCH | policy::IDLE | policy::DEADLINE => Ok((0, 0)),
+        policy::OTHER | policy::BATCH | policy::IDLE | policy::DEADLINE | policy::EXT => Ok((0, 0)),
         _ => Err(Errno::EINVAL),
     }
 }

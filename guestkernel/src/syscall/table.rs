@@ -426,7 +426,7 @@ syscalls! {
     199 fremovexattr(Fd, Path), Absent, "Not implemented yet.";
     200 tkill(Int, Sig) => signal::tkill, Full, "As Linux.";
     201 time(Addr) => time::time, Full, "As Linux.";
-    202 futex(Addr, FutexOp, FutexRest) => futex::futex, Partial, "WAIT, WAKE, their BITSET forms, REQUEUE, CMP_REQUEUE, WAKE_OP; priority inheritance is ENOSYS.";
+    202 futex(Addr, FutexOp, FutexRest) => futex::futex, Partial, "Priority inheritance without chains of owners that wait themselves; WAIT_REQUEUE_PI and CMP_REQUEUE_PI are ENOSYS.";
     203 sched_setaffinity(Int, Size, Cpus) => sched::sched_setaffinity, Full, "As Linux.";
     204 sched_getaffinity(Int, Size, OutCpus) => sched::sched_getaffinity, Full, "As Linux.";
     205 set_thread_area(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
@@ -585,14 +585,14 @@ syscalls! {
     446 landlock_restrict_self(Fd, Hex), Absent, "Not implemented yet.";
     447 memfd_secret(Hex), Absent, "Not implemented yet.";
     448 process_mrelease(Fd, Hex), Absent, "Not implemented yet.";
-    449 futex_waitv(Addr, Uint, Hex, Timespec, Int), Absent, "Not implemented yet.";
+    449 futex_waitv(Addr, Uint, Hex, Timespec, Int) => futex::futex_waitv, Full, "As Linux.";
     450 set_mempolicy_home_node(Addr, Size, Int, Hex), Absent, "Not implemented yet.";
     451 cachestat(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
     452 fchmodat2(DirFd, Path, Mode, AtFlags) => stat::fchmodat2, Full, "As Linux.";
     453 map_shadow_stack(Addr, Size, Hex), Absent, "Not implemented yet.";
-    454 futex_wake(Addr, Hex, Int, Hex), Absent, "Not implemented yet.";
-    455 futex_wait(Addr, Hex, Hex, Hex, Timespec, Int), Absent, "Not implemented yet.";
-    456 futex_requeue(Addr, Hex, Int, Int), Absent, "Not implemented yet.";
+    454 futex_wake(Addr, Hex, Int, Hex) => futex::futex_wake, Full, "As Linux.";
+    455 futex_wait(Addr, Hex, Hex, Hex, Timespec, Int) => futex::futex_wait, Full, "As Linux.";
+    456 futex_requeue(Addr, Hex, Int, Int) => futex::futex_requeue, Full, "As Linux.";
     457 statmount(Addr, Addr, Size, Hex), Absent, "Not implemented yet.";
     458 listmount(Addr, Addr, Size, Hex), Absent, "Not implemented yet.";
     459 lsm_get_self_attr(Uint, Addr, Addr, Hex), Absent, "Not implemented yet.";

@@ -297,11 +297,10 @@ fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
 /// Policy, priority and nice value.
 fn inherit_share(child: &mut Task, me: &Task) {
     let nice = me.nice.load(Ordering::Relaxed);
-    if me.reset_on_fork.load(Ordering::Relaxed) {
-        child.sched.share.reset(nice.max(0));
-        *child.nice.get_mut() = if me.sched.share.priority() > 0 { 0 } else { nice.max(0) };
-    } else {
-        *child.nice.get_mut() = nice;
+    let reset = me.reset_on_fork.load(Ordering::Relaxed) && (me.sched.share.priority() > 0 || nice < 0);
+    *child.nice.get_mut() = if reset { 0 } else { nice };
+    if reset {
+        child.sched.share.reset();
     }
 }
 

@@ -69,7 +69,7 @@ pub fn exit_thread(status: i32) -> ! {
 /// Lets go of the address space, with what its users expect at that point: the thread-id word cleared, robust
 /// futexes marked, a vfork parent woken.
 pub(super) fn release_memory(me: &Task) {
-    futex::exit_robust_list(me);
+    futex::exit(me);
     let clear = me.clear_child_tid.swap(0, Ordering::Relaxed);
     if clear != 0 && me.address_space().is_some_and(|mm| Arc::strong_count(&mm) > 2) {
         // A bad address is the program's own affair.

@@ -138,6 +138,8 @@ pub struct Task {
     set_child_tid: AtomicU64,
     /// Head of the robust futex list.
     pub robust_list: AtomicU64,
+    /// Futexes with priority inheritance that it holds and others wait for.
+    pub pi_held: AtomicU32,
     /// Signal on the parent thread's end.
     pub death_signal: AtomicU32,
     /// -20 … 19.
@@ -191,6 +193,7 @@ impl Task {
             clear_child_tid: AtomicU64::new(0),
             set_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            pi_held: AtomicU32::new(0),
             death_signal: AtomicU32::new(0),
             nice: AtomicI32::new(0),
             reset_on_fork: AtomicBool::new(false),

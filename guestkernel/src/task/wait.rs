@@ -1,6 +1,6 @@
 //! Wait queues: blocking until a condition holds.
 //!
-//! A waiter enqueues itself, marks itself blocked, checks the condition once more, and only then gives up the
+//! A waiter marks itself blocked, enqueues itself, checks the condition once more, and only then gives up the
 //! CPU; a waker makes the condition true first and then looks at the queue. So no wake-up is lost. Besides
 //! blocked tasks a queue holds *watchers* (`poll`, `epoll`), which are told of every wake-up.
 
@@ -119,8 +119,9 @@ impl WaitQueue {
         }
         let me = current().arc();
         loop {
-            self.enqueue(&me);
+            // In this order: a waker that takes the entry must find a task that it can wake.
             sched::prepare_to_block(&me, interruptible);
+            self.enqueue(&me);
             if let Some(value) = condition() {
                 sched::cancel_block(&me);
                 self.dequeue(&me);

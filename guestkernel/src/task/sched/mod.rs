@@ -494,10 +494,23 @@ pub fn adopt(task: Arc<Task>) {
 
 /// Sets policy (`SCHED_*`), real-time priority (0 for time sharing) and nice value.
 pub fn set_share(task: &Arc<Task>, policy: u32, priority: u32, nice: i32) {
+    change_share(task, |share| share.set(policy, priority, nice));
+}
+
+/// Lets a task run with the priority of one that waits for it, until it is called with `None`.
+pub fn boost(task: &Arc<Task>, waiter: Option<&Arc<Task>>) {
+    let rank = waiter.map(|waiter| waiter.sched.share.rank());
+    let share = &task.sched.share;
+    if rank.map_or(share.is_boosted(), |rank| rank < share.rank()) {
+        change_share(task, |share| share.set_boost(rank));
+    }
+}
+
+fn change_share(task: &Arc<Task>, change: impl FnOnce(&Share)) {
     let index = task.sched.cpu();
     CPUS[index].with_queue(|queue| {
         let queued = queue.take(|other| core::ptr::eq(other, &**task));
-        task.sched.share.set(policy, priority, nice);
+        change(&task.sched.share);
         if let Some(entry) = queued {
             queue.push(task.sched.share.key(), entry.task, End::Tail);
         }

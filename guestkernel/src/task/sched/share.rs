@@ -17,6 +17,8 @@ pub mod policy {
     pub const BATCH: u32 = 3;
     pub const IDLE: u32 = 5;
     pub const DEADLINE: u32 = 6;
+    /// As `OTHER`, without a scheduler of the program's own.
+    pub const EXT: u32 = 7;
 }
 
 /// The weight of nice 0.
@@ -62,6 +64,8 @@ pub struct Share {
     /// Real-time priority, 1–99; 0 for time sharing.
     priority: AtomicU32,
     weight: AtomicU64,
+    /// The rank of the most urgent task that waits for this one (priority inheritance).
+    boost: AtomicU32,
     /// Virtual time, ns; comparable on one vCPU only. Valid while the task runs or waits to.
     vtime: AtomicU64,
     /// How far ahead of the floor it was when it left its vCPU, ns.
@@ -76,6 +80,7 @@ impl Default for Share {
             policy: AtomicU32::new(policy::OTHER),
             priority: AtomicU32::new(0),
             weight: AtomicU64::new(UNIT),
+            boost: AtomicU32::new(FAIR),
             vtime: AtomicU64::new(0),
             lag: AtomicI64::new(0),
             left: AtomicU64::new(0),
@@ -114,16 +119,40 @@ impl Share {
         self.weight.store(parent.weight.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// Back to time sharing, with this nice value.
-    pub(in crate::task) fn reset(&self, nice: i32) {
-        self.set(policy::OTHER, 0, nice);
+    /// Back to ordinary time sharing, if it is real-time, and to nice 0.
+    pub(in crate::task) fn reset(&self) {
+        let policy = if self.priority() > 0 { policy::OTHER } else { self.policy() };
+        self.set(policy, 0, 0);
+    }
+
+    /// 99 less its real-time priority, inherited ones included; more for time sharing.
+    #[must_use]
+    pub fn rank(&self) -> u32 {
+        let own = match self.priority() {
+            0 => FAIR,
+            priority => 99 - priority.min(99),
+        };
+        own.min(self.boost.load(Ordering::Relaxed))
+    }
+
+    /// Whether it runs with an inherited priority.
+    pub(super) fn is_boosted(&self) -> bool {
+        self.boost.load(Ordering::Relaxed) != FAIR
+    }
+
+    /// Inherits a rank, or gives up what it inherited.
+    pub(super) fn set_boost(&self, rank: Option<u32>) {
+        match rank {
+            Some(rank) => self.boost.fetch_min(rank, Ordering::Relaxed),
+            None => self.boost.swap(FAIR, Ordering::Relaxed),
+        };
     }
 
     /// When its turn comes.
     pub(super) fn key(&self) -> Key {
-        match self.priority() {
-            0 => Key { rank: FAIR, vtime: self.vtime.load(Ordering::Relaxed) },
-            priority => Key { rank: 99 - priority.min(99), vtime: 0 },
+        match self.rank() {
+            FAIR => Key { rank: FAIR, vtime: self.vtime.load(Ordering::Relaxed) },
+            rank => Key { rank, vtime: 0 },
         }
     }
 

@@ -6,6 +6,7 @@
 //! empty directory of its own, in a process group that is killed after it.
 #![allow(missing_docs, reason = "a program of the tests")]
 
+mod futex;
 mod harness;
 mod memory;
 mod memory_advise;
@@ -18,6 +19,7 @@ mod memory_memfd;
 mod memory_race;
 mod out;
 mod process;
+mod sched;
 mod sys;
 mod timer;
 
@@ -42,6 +44,8 @@ pub(crate) const fn case(name: &'static str, calls: &'static [&'static str], run
 /// Every family.
 pub(crate) const FAMILIES: &[&[Case]] = &[
     process::CASES,
+    sched::CASES,
+    futex::CASES,
     timer::CASES,
     memory_map::CASES,
     memory_file::CASES,
