@@ -20,6 +20,11 @@ mod out;
 mod process;
 mod sys;
 mod timer;
+mod unix;
+mod unix_datagram;
+mod unix_pass;
+mod unix_stream;
+mod unix_wait;
 
 pub(crate) use out::Out;
 
@@ -51,6 +56,11 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     memory_fork::CASES,
     memory_copy::CASES,
     memory_race::CASES,
+    unix::CASES,
+    unix_stream::CASES,
+    unix_datagram::CASES,
+    unix_pass::CASES,
+    unix_wait::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
