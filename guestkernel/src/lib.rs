@@ -15,6 +15,7 @@ pub mod fs;
 pub mod futex;
 pub mod mem;
 pub mod mm;
+pub mod net;
 pub mod random;
 pub mod signal;
 pub mod sync;

@@ -106,6 +106,14 @@ impl FdTable {
         Ok(fd as i32)
     }
 
+    /// Whether a descriptor below `limit` is free.
+    #[must_use]
+    pub fn has_room(&self, limit: u64) -> bool {
+        let table = self.table.lock();
+        let limit = limit.min(MAX_FILES) as usize;
+        table.files.len() < limit || (table.first_free..limit).any(|fd| table.files[fd].is_none())
+    }
+
     /// Puts `file` at `fd`, closing what was there.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ fn make_point(namespace: &Arc<Namespace>, path: &[u8], directory: bool) -> Resul
         prefix.extend_from_slice(part);
         let last = index + 1 == parts.len();
         let made = if last && !directory {
-            walk.mknod(&prefix, S_IFREG | 0o644, 0)
+            walk.mknod(&prefix, S_IFREG | 0o644, 0).map(drop)
         } else {
             walk.mkdir(&prefix, S_IFDIR | 0o755)
         };

@@ -73,11 +73,11 @@ impl Walk<'_> {
         })
     }
 
-    /// mknod(2), regular files included. `mode` has the mask applied.
+    /// mknod(2), regular files included. `mode` has the mask applied. Gives the new node.
     ///
     /// # Errors
     /// As mknod(2).
-    pub fn mknod(&self, path: &[u8], mode: u32, rdev: u64) -> Result<()> {
+    pub fn mknod(&self, path: &[u8], mode: u32, rdev: u64) -> Result<Path> {
         let kind = match mode & S_IFMT {
             0 | S_IFREG => S_IFREG,
             kind @ (S_IFIFO | S_IFSOCK) => kind,
@@ -98,8 +98,7 @@ impl Walk<'_> {
         with_name(&walked, &self.who, |dir, name, dentry| {
             let new = node(dir, &self.who, kind | mode & 0o7777)?;
             let inode = if kind == S_IFREG { dir.create(name, new)? } else { dir.mknod(name, new, rdev)? };
-            dentry.add(name, Some(inode));
-            Ok(())
+            Ok(Path { mount: walked.parent.mount.clone(), dentry: dentry.add(name, Some(inode)) })
         })
     }
 

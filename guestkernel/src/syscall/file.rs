@@ -4,6 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 use linux_raw_sys::general::{
     F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETLK, F_GETPIPE_SZ, F_SETFD, F_SETFL, F_SETLK, F_SETLKW,
     F_SETPIPE_SZ, FD_CLOEXEC, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, O_CLOEXEC, RWF_APPEND, RWF_NOWAIT,
+    S_IFSOCK,
 };
 
 use super::{
@@ -27,9 +28,9 @@ use crate::{
 /// Most bytes of one transfer, as Linux limits it.
 const MAX_RW: usize = 0x7fff_f000;
 
-/// Sends SIGPIPE for an `EPIPE`.
-fn broken_pipe<T>(result: Result<T>) -> Result<T> {
-    if let Err(Errno::EPIPE) = result {
+/// Sends SIGPIPE for an `EPIPE`. Sockets do so themselves, where their type has it.
+fn broken_pipe<T>(file: &File, result: Result<T>) -> Result<T> {
+    if matches!(result, Err(Errno::EPIPE)) && file.inode().kind() != S_IFSOCK {
         at::sigpipe();
     }
     result
@@ -64,7 +65,7 @@ pub fn write(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
     file.check_writable()?;
     let mut source = Source::user(args.addr(1), buffer(args)?);
-    broken_pipe(file.write(&mut source)).map(|n| n as u64)
+    broken_pipe(&file, file.write(&mut source)).map(|n| n as u64)
 }
 
 /// pread64(2).
@@ -108,7 +109,7 @@ pub fn readv(args: &Args) -> Result<u64> {
 pub fn writev(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
     let mut source = Source::User(uio::import_iovec(args.addr(1), args.size(2))?);
-    broken_pipe(file.write(&mut source)).map(|n| n as u64)
+    broken_pipe(&file, file.write(&mut source)).map(|n| n as u64)
 }
 
 /// preadv(2).
@@ -383,13 +384,14 @@ pub fn sendfile(args: &Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let start = if place == 0 { from.position() } else { position(uaccess::get::<u64>(place)?)? };
-    let done = broken_pipe(transfer(
+    let moved = transfer(
         &from,
         &to,
         count,
         |file, sink, done| file.pread(sink, start + done),
         |file, source, _| file.write(source),
-    ))?;
+    );
+    let done = broken_pipe(&to, moved)?;
     let end = start + done as u64;
     if place == 0 {
         from.with_position(|position| *position = end);

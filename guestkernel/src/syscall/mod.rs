@@ -19,6 +19,7 @@ pub mod process_vm;
 pub mod resource;
 pub mod sched;
 pub mod signal;
+pub mod socket;
 pub mod stat;
 pub mod strace;
 pub mod table;

@@ -6,7 +6,7 @@
 
 use super::{
     Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, process, process_vm,
-    resource, sched, signal, stat, time, timerfd,
+    resource, sched, signal, socket, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -265,21 +265,21 @@ syscalls! {
     38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
     39 getpid() => process::getpid, Full, "As Linux.";
     40 sendfile(Fd, Fd, InLong, Size) => file::sendfile, Full, "As Linux.";
-    41 socket(Int, Hex, Int), Absent, "Not implemented yet.";
-    42 connect(Fd, Addr, Size), Absent, "Not implemented yet.";
-    43 accept(Fd, Addr, Addr), Absent, "Not implemented yet.";
-    44 sendto(Fd, Bytes, Size, Hex, Addr, Size), Absent, "Not implemented yet.";
-    45 recvfrom(Fd, Addr, Size, Hex, Addr, Addr), Absent, "Not implemented yet.";
-    46 sendmsg(Fd, Addr, Hex), Absent, "Not implemented yet.";
-    47 recvmsg(Fd, Addr, Hex), Absent, "Not implemented yet.";
-    48 shutdown(Fd, Int), Absent, "Not implemented yet.";
-    49 bind(Fd, Addr, Size), Absent, "Not implemented yet.";
-    50 listen(Fd, Int), Absent, "Not implemented yet.";
-    51 getsockname(Fd, Addr, Addr), Absent, "Not implemented yet.";
-    52 getpeername(Fd, Addr, Addr), Absent, "Not implemented yet.";
-    53 socketpair(Int, Hex, Int, Addr), Absent, "Not implemented yet.";
-    54 setsockopt(Fd, Int, Int, Addr, Size), Absent, "Not implemented yet.";
-    55 getsockopt(Fd, Int, Int, Addr, Addr), Absent, "Not implemented yet.";
+    41 socket(Int, Hex, Int) => socket::socket, Partial, "AF_UNIX alone; other families are EAFNOSUPPORT.";
+    42 connect(Fd, Addr, Size) => socket::connect, Full, "As Linux.";
+    43 accept(Fd, Addr, Addr) => socket::accept, Full, "As Linux.";
+    44 sendto(Fd, Bytes, Size, Hex, Addr, Size) => socket::sendto, Partial, "No MSG_OOB (EOPNOTSUPP).";
+    45 recvfrom(Fd, Addr, Size, Hex, Addr, Addr) => socket::recvfrom, Full, "As Linux.";
+    46 sendmsg(Fd, Addr, Hex) => socket::sendmsg, Partial, "No MSG_OOB (EOPNOTSUPP).";
+    47 recvmsg(Fd, Addr, Hex) => socket::recvmsg, Full, "As Linux.";
+    48 shutdown(Fd, Int) => socket::shutdown, Full, "As Linux.";
+    49 bind(Fd, Addr, Size) => socket::bind, Full, "As Linux.";
+    50 listen(Fd, Int) => socket::listen, Full, "As Linux.";
+    51 getsockname(Fd, Addr, Addr) => socket::getsockname, Full, "As Linux.";
+    52 getpeername(Fd, Addr, Addr) => socket::getpeername, Full, "As Linux.";
+    53 socketpair(Int, Hex, Int, Addr) => socket::socketpair, Partial, "AF_UNIX alone; other families are EAFNOSUPPORT.";
+    54 setsockopt(Fd, Int, Int, Addr, Size) => socket::setsockopt, Partial, "No filters, time stamps, SO_PASSPIDFD, SO_PASSSEC: ENOPROTOOPT.";
+    55 getsockopt(Fd, Int, Int, Addr, Addr) => socket::getsockopt, Partial, "No filters, time stamps, SO_PEERPIDFD, SO_PASSSEC: ENOPROTOOPT.";
     56 clone(Clone, CloneRest) => R process::clone, Partial, "No namespaces (EINVAL), no CLONE_PIDFD, CLONE_PTRACE is ignored, CLONE_IO has no effect.";
     57 fork() => R process::fork, Full, "As Linux.";
     58 vfork() => R process::vfork, Full, "As Linux.";
@@ -512,7 +512,7 @@ syscalls! {
     285 fallocate(Fd, Fallocate, Long, Long) => file::fallocate, Full, "As Linux.";
     286 timerfd_settime(Fd, Hex, Addr, Addr) => timerfd::timerfd_settime, Full, "As Linux; nobody in a sandbox sets the clock.";
     287 timerfd_gettime(Fd, Addr) => timerfd::timerfd_gettime, Full, "As Linux.";
-    288 accept4(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    288 accept4(Fd, Addr, Addr, Hex) => socket::accept4, Full, "As Linux.";
     289 signalfd4(Fd, SigSet, Size, Hex), Absent, "Not implemented yet.";
     290 eventfd2(Uint, EventFlags) => pipe::eventfd2, Full, "As Linux.";
     291 epoll_create1(EpollFlags) => poll::epoll_create1, Full, "As Linux.";
@@ -523,7 +523,7 @@ syscalls! {
     296 pwritev(Fd, Iovec, Size, Long) => file::pwritev, Full, "As Linux.";
     297 rt_tgsigqueueinfo(Int, Int, Sig, SigInfo) => signal::rt_tgsigqueueinfo, Full, "As Linux.";
     298 perf_event_open(Addr, Int, Int, Fd, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    299 recvmmsg(Fd, Addr, Size, Hex, Timespec), Absent, "Not implemented yet.";
+    299 recvmmsg(Fd, Addr, Size, Hex, Timespec) => socket::recvmmsg, Full, "As Linux.";
     300 fanotify_init(Hex, Hex), Absent, "Not implemented yet.";
     301 fanotify_mark(Fd, Hex, Hex, DirFd, Path), Absent, "Not implemented yet.";
     302 prlimit64(Int, Resource, Limit, OutLimit) => resource::prlimit64, Full, "As Linux.";
@@ -531,7 +531,7 @@ syscalls! {
     304 open_by_handle_at(Fd, Addr, OFlags), Absent, "Not implemented yet.";
     305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
-    307 sendmmsg(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
+    307 sendmmsg(Fd, Addr, Size, Hex) => socket::sendmmsg, Full, "As Linux.";
     308 setns(Fd, CloneFlags), Absent, "Not implemented yet.";
     309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
     310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_readv, Full, "As Linux.";

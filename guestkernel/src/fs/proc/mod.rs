@@ -4,6 +4,7 @@
 //! in [`system`], settings in [`settings`].
 
 mod memory;
+mod net;
 mod pid;
 mod settings;
 mod system;
@@ -47,7 +48,7 @@ pub fn root() -> Arc<dyn Inode> {
     dir(1, Root)
 }
 
-static NAMES: Table<17> = Table::new([
+static NAMES: Table<18> = Table::new([
     (b"cmdline", FILE, || text(10, || b"\n".to_vec())),
     (b"cpuinfo", FILE, || text(11, system::cpuinfo)),
     (b"filesystems", FILE, || text(12, system::filesystems)),
@@ -65,6 +66,7 @@ static NAMES: Table<17> = Table::new([
     (b"self", LINK, || link(24, || format!("{}", current().process.pid))),
     (b"thread-self", LINK, || link(25, || format!("{}/task/{}", current().process.pid, current().tid()))),
     (b"mounts", LINK, || link(26, || "self/mounts".into())),
+    (b"net", LINK, || link(27, || "self/net".into())),
 ]);
 
 fn link(ino: u64, target: fn() -> alloc::string::String) -> Arc<Node> {

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
 
 use super::{
-    DIR, FILE, LINK, MAGIC, memory, number, owner,
+    DIR, FILE, LINK, MAGIC, memory, net, number, owner,
     system::{HZ, boot_ns},
 };
 use crate::{
@@ -104,7 +104,7 @@ const LINKS: [(&[u8], Target); 3] = [
 ];
 
 /// Directories.
-const DIRS: [&[u8]; 3] = [b"fd", b"fdinfo", b"task"];
+const DIRS: [&[u8]; 4] = [b"fd", b"fdinfo", b"net", b"task"];
 
 /// A link that shows where it leads and leads there.
 fn magic(
@@ -145,13 +145,14 @@ impl Names for ProcessDir {
         match name {
             b"fd" => Ok(id.node(60, 0o500, What::Dir(Box::new(Descriptors { id, info: false })))),
             b"fdinfo" => Ok(id.node(61, 0o555, What::Dir(Box::new(Descriptors { id, info: true })))),
+            b"net" => Ok(id.node(63, 0o555, What::Dir(Box::new(net::Net)))),
             b"task" if !id.thread => Ok(id.node(62, 0o555, What::Dir(Box::new(Threads(id))))),
             _ => Err(Errno::ENOENT),
         }
     }
 
     fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
-        let dirs = DIRS.iter().take(if self.0.thread { 2 } else { 3 }).map(|name| (DIR, *name));
+        let dirs = DIRS.iter().take(if self.0.thread { 3 } else { 4 }).map(|name| (DIR, *name));
         let links = LINKS.iter().map(|(name, _)| (LINK, *name));
         let texts = TEXTS.iter().map(|(name, ..)| (FILE, *name));
         for (index, (kind, name)) in dirs.chain(links).chain(texts).enumerate().skip(cookie as usize) {

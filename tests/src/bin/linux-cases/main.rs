@@ -22,6 +22,11 @@ mod process;
 mod sched;
 mod sys;
 mod timer;
+mod unix;
+mod unix_datagram;
+mod unix_pass;
+mod unix_stream;
+mod unix_wait;
 
 pub(crate) use out::Out;
 
@@ -55,6 +60,11 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     memory_fork::CASES,
     memory_copy::CASES,
     memory_race::CASES,
+    unix::CASES,
+    unix_stream::CASES,
+    unix_datagram::CASES,
+    unix_pass::CASES,
+    unix_wait::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
