@@ -77,6 +77,7 @@ fn number(name: &str) -> Option<i64> {
         "write" => libc::SYS_write,
         "read" => libc::SYS_read,
         "futex" => libc::SYS_futex,
+        "sendto" => libc::SYS_sendto,
         "fallocate" => libc::SYS_fallocate,
         "madvise" => libc::SYS_madvise,
         "poll" => libc::SYS_poll,

@@ -76,6 +76,10 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
                     }
                     format!("vCPU {cpu} was started twice")
                 }
+                Ok(Outcome::OutOfMemory { kills }) => {
+                    sandbox.out_of_memory(kills);
+                    continue;
+                }
                 Ok(Outcome::Exit(status)) => sandbox.exit(status),
                 Ok(Outcome::StartFailed { errno, message }) => sandbox.start_failed(errno, message),
                 Ok(Outcome::Panic { message, rip, rbp }) => {

@@ -107,6 +107,8 @@ hostcalls! {
     /// The first process cannot be started. `a0` = errno, `a1` = length; `data` = UTF-8 text that says what
     /// failed (`exec /bin/foo: no such file or directory`). Does not return.
     StartFailed = 7, host: ["write", "exit_group"];
+    /// A process was killed because the container has no memory left. `a0` = how many were so far.
+    OutOfMemory = 8, host: ["sendto"];
 
     /// Reads what stream `a0` has now. `a1` = gpa, `a2` = length. Result: bytes, 0 at end of file, `-EAGAIN`.
     StreamRead = 16, host: ["ppoll", "read"];

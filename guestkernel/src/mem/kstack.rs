@@ -5,6 +5,7 @@
 //! Freed stacks keep their mapping and are reused, so no TLB flush is ever needed.
 
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{PAGE_SIZE, frame};
@@ -38,9 +39,13 @@ impl KernelStack {
         if let Some(top) = pooled {
             return Ok(Self { top });
         }
+        // All of it first: a slot that is mapped in part would be lost.
+        let mut frames = ArrayVec::<_, { (STACK_SIZE / PAGE_SIZE) as usize }>::new();
+        while !frames.is_full() {
+            frames.push(frame::alloc().ok_or(Errno::ENOMEM)?);
+        }
         let base = arch::KERNEL_STACKS + NEXT.fetch_add(1, Ordering::Relaxed) * SLOT + (SLOT - STACK_SIZE);
-        for page in 0..STACK_SIZE / PAGE_SIZE {
-            let frame = frame::alloc().ok_or(Errno::ENOMEM)?;
+        for (page, frame) in (0..).zip(frames) {
             arch::kernel_map(base + page * PAGE_SIZE, frame.into_raw())?;
         }
         Ok(Self { top: base + STACK_SIZE })

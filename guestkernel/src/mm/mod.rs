@@ -19,6 +19,7 @@ mod fault;
 mod lock;
 mod map;
 mod measure;
+pub mod oom;
 mod rmap;
 pub mod shmem;
 mod space;

@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::vma::{Backing, Mappable, ObjectName, Prot, Vma, VmaFlags};
 use crate::{
@@ -122,6 +122,8 @@ pub struct AddressSpace {
     pub limits: Limits,
     /// Barriers that the program asked for (`MEMBARRIER_CMD_REGISTER_*`).
     pub barriers: AtomicU32,
+    /// The out-of-memory killer took its pages: what is missing is not made again.
+    pub(super) reaped: AtomicBool,
     pub(super) weak: Weak<Self>,
 }
 
@@ -153,6 +155,7 @@ impl AddressSpace {
                 stack: AtomicU64::new(8 << 20),
             },
             barriers: AtomicU32::new(0),
+            reaped: AtomicBool::new(false),
         }))
     }
 
@@ -224,6 +227,16 @@ impl AddressSpace {
         }
         child.barriers.store(self.barriers.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(child)
+    }
+
+    /// Takes its private pages, since all its tasks are to end. A task that holds the lock may take long: then they
+    /// go with the tasks.
+    pub fn reap(&self) {
+        self.reaped.store(true, Ordering::SeqCst);
+        let Some(mut inner) = self.inner.try_lock() else { return };
+        let private = inner.vmas.iter().filter(|(_, vma)| !vma.flags.contains(VmaFlags::SHARED));
+        let ranges: Vec<_> = private.map(|(&start, vma)| (start, vma.end)).collect();
+        ranges.into_iter().for_each(|(start, end)| inner.zap(start, end));
     }
 
     /// Addresses of code, heap, stack, arguments.

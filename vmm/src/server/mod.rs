@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
     Panic { message: Vec<u8>, rip: u64, rbp: u64 },
     /// The first process cannot be started.
     StartFailed { errno: u32, message: String },
+    /// A process was killed for want of memory; so many were so far.
+    OutOfMemory { kills: u64 },
     /// Start vCPU `cpu` on `stack`, then re-enter.
     StartCpu { cpu: u32, stack: u64 },
 }
@@ -128,6 +130,7 @@ impl Server {
                 self.first_command.call_once(|| self.log.timing("first-command"));
                 Answer::value(len)
             }
+            Request::OutOfMemory { kills } => Answer::outcome(Outcome::OutOfMemory { kills }),
             Request::ReleaseMemory { ranges } => {
                 done(ranges.iter().try_for_each(|range| self.memory.release(range.gpa, range.len)))
             }

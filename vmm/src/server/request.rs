@@ -74,6 +74,7 @@ pub enum Request<'a> {
     TakeCommand { gpa: u64, capacity: u64 },
     StartCpu { cpu: u32, stack: u64 },
     ReleaseMemory { ranges: Ranges<'a> },
+    OutOfMemory { kills: u64 },
     StreamRead { stream: u32, gpa: u64, len: u64 },
     StreamWrite { stream: u32, gpa: u64, len: u64 },
     StreamArm { stream: u32, events: u16 },
@@ -139,6 +140,7 @@ impl<'a> Request<'a> {
             Hostcall::StartFailed => Self::StartFailed { errno: narrow(a[0])?, text: prefix(data, a[1])? },
             Hostcall::TakeCommand => Self::TakeCommand { gpa: a[0], capacity: a[1] },
             Hostcall::StartCpu => Self::StartCpu { cpu: narrow(a[0])?, stack: a[1] },
+            Hostcall::OutOfMemory => Self::OutOfMemory { kills: a[0] },
             Hostcall::ReleaseMemory => Self::ReleaseMemory { ranges: Ranges::new(data, a[0])? },
             Hostcall::StreamRead | Hostcall::StreamWrite => {
                 let (stream, gpa, len) = (narrow(a[0])?, a[1], a[2]);

@@ -6,6 +6,7 @@
 //! empty directory of its own, in a process group that is killed after it.
 #![allow(missing_docs, reason = "a program of the tests")]
 
+mod bomb;
 mod harness;
 mod memory;
 mod memory_advise;
