@@ -9,7 +9,7 @@ use seccompiler::{
     TargetArch,
 };
 
-use crate::error::Error;
+use crate::{error::Error, vcpu::KVM_PRE_FAULT_MEMORY};
 
 /// What the threads need apart from serving hostcalls.
 const ALWAYS: &[i64] = &[
@@ -62,6 +62,7 @@ const IOCTLS: &[u64] = &[
     KVM_SET_CPUID2,
     KVM_SET_MP_STATE,
     KVM_SET_XCRS,
+    KVM_PRE_FAULT_MEMORY,
     libc::TCGETS,
     libc::TCSETS,
     libc::TCSETSW,

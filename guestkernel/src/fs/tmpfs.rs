@@ -695,6 +695,13 @@ impl Mappable for TmpMapping {
         if write { sealed.map(|()| true) } else { Ok(sealed.is_ok()) }
     }
 
+    fn resident_in(&self, range: core::ops::Range<u64>) -> u64 {
+        match &*self.inode.body.lock() {
+            Body::File(pages) if range.start < range.end => pages.range(range).count() as u64,
+            _ => 0,
+        }
+    }
+
     fn resident(&self, index: u64) -> bool {
         matches!(&*self.inode.body.lock(), Body::File(pages) if pages.contains_key(&index))
     }

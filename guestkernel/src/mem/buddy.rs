@@ -74,30 +74,30 @@ impl Buddy {
         core::mem::replace(&mut self.lowest, self.used)
     }
 
-    /// Takes one frame for a cache; it keeps its `ZERO` mark.
-    pub(super) fn take_single(&mut self) -> Option<u32> {
-        let (pfn, zero) = self.take(0)?;
-        if zero && let Some(meta) = meta::get(pfn) {
-            meta.info.store(ZERO, Ordering::Relaxed);
-        }
-        Some(pfn)
-    }
-
     /// Takes a block; whether it reads as zero.
     pub(super) fn take(&mut self, order: u32) -> Option<(u32, bool)> {
-        for zero in [false, true] {
-            let heads = &self.heads[usize::from(zero)];
-            if let Some(found) = (order..=MAX_ORDER).find(|&o| heads[o as usize] != NONE) {
-                let pfn = heads[found as usize];
-                self.unlink(pfn, found, zero);
-                for half in (order..found).rev() {
-                    self.link(pfn + (1 << half), half, zero);
-                }
-                self.lowest = self.lowest.min(self.used);
-                return Some((pfn, zero));
-            }
+        if let Some(pfn) = self.take_kind(order, false) {
+            return Some((pfn, false));
         }
-        self.take_fresh(order)
+        self.take_zero(order).map(|pfn| (pfn, true))
+    }
+
+    /// Takes a block of zeroes.
+    pub(super) fn take_zero(&mut self, order: u32) -> Option<u32> {
+        self.take_kind(order, true).or_else(|| self.take_fresh(order))
+    }
+
+    /// Takes a block of one kind.
+    pub(super) fn take_kind(&mut self, order: u32, zero: bool) -> Option<u32> {
+        let heads = &self.heads[usize::from(zero)];
+        let found = (order..=MAX_ORDER).find(|&o| heads[o as usize] != NONE)?;
+        let pfn = heads[found as usize];
+        self.unlink(pfn, found, zero);
+        for half in (order..found).rev() {
+            self.link(pfn + (1 << half), half, zero);
+        }
+        self.lowest = self.lowest.min(self.used);
+        Some(pfn)
     }
 
     /// Takes the largest used block of at most `most` frames, if it is worth it: frame and order.
@@ -110,7 +110,7 @@ impl Buddy {
     }
 
     /// Takes a block from memory that was never used; frames skipped for alignment become free blocks.
-    fn take_fresh(&mut self, order: u32) -> Option<(u32, bool)> {
+    fn take_fresh(&mut self, order: u32) -> Option<u32> {
         let size = 1u32 << order;
         for index in 0..self.fresh.len() {
             let (start, end) = self.fresh[index];
@@ -125,7 +125,7 @@ impl Buddy {
                 self.put(skipped, step, true);
                 skipped += 1 << step;
             }
-            return Some((aligned, true));
+            return Some(aligned);
         }
         None
     }

@@ -42,13 +42,25 @@ const MAX_RESERVE: u64 = 8192;
 /// Most that is set aside for large objects: 4 MiB.
 const LAST_ORDER: u32 = 10;
 
+/// Least that the host is asked to provide at once: 4 pages.
+const MIN_POPULATE: u32 = 2;
+/// Most: 2 MiB.
+const MAX_POPULATE: u32 = 9;
+
+/// Frames of one vCPU.
+struct Cache {
+    frames: ArrayVec<u32, CACHE>,
+    /// Frames that read as zero and were never handed out: first, and one more than the last.
+    ready: (u32, u32),
+}
+
 static BUDDY: SpinLock<Buddy> = SpinLock::new(Buddy::new());
 /// Blocks for the kernel's large objects once memory is so scattered that there are no others.
 static LAST: SpinLock<Buddy> = SpinLock::new(Buddy::new());
 /// First and last frame of [`LAST`], and one more.
 static LAST_RANGE: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
-static CACHES: [SpinLock<ArrayVec<u32, CACHE>>; hostcall::MAX_CPUS] =
-    [const { SpinLock::new(ArrayVec::new_const()) }; hostcall::MAX_CPUS];
+static CACHES: [SpinLock<Cache>; hostcall::MAX_CPUS] =
+    [const { SpinLock::new(Cache::new()) }; hostcall::MAX_CPUS];
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 static FREE_FRAMES: AtomicU64 = AtomicU64::new(0);
 /// Free frames that are left to the kernel's own objects: see [`reserve`].
@@ -147,31 +159,68 @@ fn claim(pfn: u32) -> bool {
 
 fn pop_cached(kernel: bool) -> Option<u32> {
     let mut cache = CACHES[arch::cpu::current_index()].lock();
-    if let Some(pfn) = cache.pop() {
+    if let Some(pfn) = cache.frames.pop() {
         return Some(pfn);
     }
     let reserve = reserve();
-    if FREE_FRAMES.load(Ordering::Relaxed) <= reserve {
+    if cache.ready.0 == cache.ready.1 && FREE_FRAMES.load(Ordering::Relaxed) <= reserve {
         pressure::note();
         let floor = if pressure::is_for_victim() { reserve / 2 } else { reserve };
         if !kernel && FREE_FRAMES.load(Ordering::Relaxed) <= floor {
             return None;
         }
     }
-    let mut buddy = BUDDY.lock();
-    while cache.len() < BATCH {
-        let Some(pfn) = buddy.take_single() else { break };
-        cache.push(pfn);
+    cache.refill();
+    cache.frames.pop()
+}
+
+impl Cache {
+    const fn new() -> Self {
+        Self { frames: ArrayVec::new_const(), ready: (0, 0) }
     }
-    FREE_FRAMES.fetch_sub(cache.len() as u64, Ordering::Relaxed);
-    drop(buddy);
-    // Handed out in ascending order.
-    cache.reverse();
-    cache.pop()
+
+    /// Gets some frames: used ones, which the host has memory for, before others.
+    fn refill(&mut self) {
+        let mut buddy = BUDDY.lock();
+        while self.frames.len() < BATCH
+            && let Some(pfn) = buddy.take_kind(0, false)
+        {
+            self.frames.push(pfn);
+        }
+        FREE_FRAMES.fetch_sub(self.frames.len() as u64, Ordering::Relaxed);
+        if self.frames.is_empty() && self.ready.0 == self.ready.1 {
+            let order = growth(TOTAL.load(Ordering::Relaxed), buddy.fresh());
+            let taken = buddy.take_zero(order).map(|pfn| (pfn, order));
+            if let Some((pfn, order)) = taken.or_else(|| buddy.take_zero(0).map(|pfn| (pfn, 0))) {
+                FREE_FRAMES.fetch_sub(1 << order, Ordering::Relaxed);
+                self.ready = (pfn, pfn + (1 << order));
+                drop(buddy);
+                if order >= MIN_POPULATE {
+                    give_back::populate(pfn, order);
+                }
+            }
+        }
+        while self.frames.len() < BATCH && self.ready.0 < self.ready.1 {
+            if let Some(meta) = meta::get(self.ready.0) {
+                meta.info.store(ZERO, Ordering::Relaxed);
+            }
+            self.frames.push(self.ready.0);
+            self.ready.0 += 1;
+        }
+        // Handed out in ascending order.
+        self.frames.reverse();
+    }
+}
+
+/// How much new memory to ask the host for at once: a small part of what there is already, so that what is not used
+/// after all is little.
+fn growth(total: u64, fresh: u64) -> u32 {
+    let most = (total / 512).clamp(1, 1 << MAX_POPULATE);
+    (total.saturating_sub(fresh) / 32).clamp(1, most).ilog2()
 }
 
 fn push_cached(pfn: u32) {
-    let mut cache = CACHES[arch::cpu::current_index()].lock();
+    let cache = &mut CACHES[arch::cpu::current_index()].lock().frames;
     if cache.is_full() {
         let mut buddy = BUDDY.lock();
         for old in cache.drain(..BATCH) {
@@ -250,10 +299,14 @@ pub(super) fn put_back(blocks: &[(u32, u32)], zero: bool) {
 #[must_use]
 pub fn stats() -> MemStats {
     let fresh = BUDDY.lock().fresh();
-    let cached: usize = CACHES.iter().take(arch::cpu::count()).map(|cache| cache.lock().len()).sum();
+    let cached = |cache: &SpinLock<Cache>| {
+        let cache = cache.lock();
+        cache.frames.len() as u64 + u64::from(cache.ready.1 - cache.ready.0)
+    };
+    let cached: u64 = CACHES.iter().take(arch::cpu::count()).map(cached).sum();
     MemStats {
         total: TOTAL.load(Ordering::Relaxed) * PAGE_SIZE,
-        free: (FREE_FRAMES.load(Ordering::Relaxed) + cached as u64) * PAGE_SIZE,
+        free: (FREE_FRAMES.load(Ordering::Relaxed) + cached) * PAGE_SIZE,
         fresh: fresh * PAGE_SIZE,
     }
 }

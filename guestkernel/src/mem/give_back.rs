@@ -79,6 +79,14 @@ fn on_timer() {
     STATE.store(IDLE, Ordering::Relaxed);
 }
 
+/// Asks the host to provide 2^`order` frames from `pfn` on, which are to be used at once. A page costs a fault of the
+/// whole machine otherwise.
+pub(super) fn populate(pfn: u32, order: u32) {
+    let args = [u64::from(pfn) << PAGE_SHIFT, PAGE_SIZE << order, 0, 0, 0, 0];
+    // Advice: the memory comes with the first access as well.
+    let _ = arch::hostcall::call(Hostcall::PopulateMemory, args);
+}
+
 /// Gives at most `most` frames back; whether there were any.
 fn release(most: u64) -> bool {
     let mut blocks = ArrayVec::new();
@@ -90,8 +98,7 @@ fn release(most: u64) -> bool {
         .map(|&(pfn, order)| IoRange { gpa: u64::from(pfn) << PAGE_SHIFT, len: PAGE_SIZE << order })
         .collect();
     let args = [ranges.len() as u64, 0, 0, 0, 0, 0];
-    let result =
-        arch::hostcall::call_data(Hostcall::ReleaseMemory, args, &[ranges.as_bytes()], &mut []);
+    let result = arch::hostcall::call_data(Hostcall::ReleaseMemory, args, &[ranges.as_bytes()], &mut []);
     frame::put_back(&blocks, result.is_ok());
     if let Err(error) = result {
         log::warn!("the host does not take memory back: {error}");

@@ -14,6 +14,7 @@
 mod access;
 mod advise;
 mod change;
+pub mod commit;
 pub mod exec;
 mod fault;
 mod lock;
@@ -21,6 +22,7 @@ mod map;
 mod measure;
 pub mod oom;
 mod rmap;
+mod seal;
 pub mod shmem;
 mod space;
 #[cfg(test)]

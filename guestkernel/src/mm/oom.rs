@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use super::space::AddressSpace;
 use crate::{
     arch,
-    mem::{PAGE_SIZE, frame},
+    mem::{PAGE_SIZE, frame, kstack},
     signal::{self, SIGKILL, SigInfo},
     sync::Mutex,
     task::{self, Process, current, sched},
@@ -74,7 +74,8 @@ fn total_pages() -> i64 {
 pub fn badness(process: &Process) -> Option<i64> {
     let adj = process.oom.adj.load(Ordering::Relaxed);
     let mm = process.threads().iter().find_map(|task| task.address_space())?;
-    (adj > ADJ_MIN).then(|| mm.footprint() as i64 + i64::from(adj) * total_pages() / 1000)
+    let stacks = process.threads().len() as u64 * kstack::STACK_SIZE / PAGE_SIZE;
+    (adj > ADJ_MIN).then(|| (mm.footprint() + stacks) as i64 + i64::from(adj) * total_pages() / 1000)
 }
 
 /// `/proc/PID/oom_score`.
@@ -90,7 +91,7 @@ pub fn relieve() -> bool {
         return false;
     }
     let mut turn = TURN.lock();
-    if !frame::is_short() {
+    if !frame::is_short() || kstack::trim() {
         return true;
     }
     if let Some((pid, since)) = turn.victim {
@@ -150,9 +151,10 @@ fn kill(victim: &Arc<Process>) {
         victim.oom.adj.load(Ordering::Relaxed)
     );
     task::for_each_process(|process| {
-        let shares = process.threads().iter().any(|task| {
-            task.address_space().is_some_and(|other| Arc::ptr_eq(&other, &mm))
-        });
+        let shares = process
+            .threads()
+            .iter()
+            .any(|task| task.address_space().is_some_and(|other| Arc::ptr_eq(&other, &mm)));
         if shares {
             process.oom.victim.store(true, Ordering::Relaxed);
             // A kill is merged with one that waits already.
@@ -166,9 +168,11 @@ fn kill(victim: &Arc<Process>) {
 }
 
 impl AddressSpace {
-    /// Pages that its end would bring: mapped ones and tables.
+    /// Pages that its end would bring: mapped ones, tables, and what the kernel knows of its areas.
     fn footprint(&self) -> u64 {
+        /// Bytes for an area.
+        const AREA: u64 = 128;
         let sizes = self.sizes();
-        sizes.resident + sizes.tables / PAGE_SIZE
+        sizes.resident + (sizes.tables + sizes.areas * AREA) / PAGE_SIZE
     }
 }

@@ -56,6 +56,8 @@ pub struct Sizes {
     pub locked: u64,
     /// Page tables, bytes.
     pub tables: u64,
+    /// Number of areas.
+    pub areas: u64,
 }
 
 /// Addresses that `/proc/PID/stat` and `prctl(PR_SET_MM)` know.

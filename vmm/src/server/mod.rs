@@ -36,6 +36,8 @@ pub(crate) enum Outcome {
     StartFailed { errno: u32, message: String },
     /// A process was killed for want of memory; so many were so far.
     OutOfMemory { kills: u64 },
+    /// Map this much memory for the vCPU, then re-enter.
+    Populate { gpa: u64, len: u64 },
     /// Start vCPU `cpu` on `stack`, then re-enter.
     StartCpu { cpu: u32, stack: u64 },
 }
@@ -131,6 +133,10 @@ impl Server {
                 Answer::value(len)
             }
             Request::OutOfMemory { kills } => Answer::outcome(Outcome::OutOfMemory { kills }),
+            Request::PopulateMemory { gpa, len } => {
+                self.memory.populate(gpa, len)?;
+                Answer::outcome(Outcome::Populate { gpa, len })
+            }
             Request::ReleaseMemory { ranges } => {
                 done(ranges.iter().try_for_each(|range| self.memory.release(range.gpa, range.len)))
             }

@@ -4,6 +4,7 @@
 //! in [`system`], settings in [`settings`].
 
 mod memory;
+mod pages;
 mod pid;
 mod settings;
 mod system;

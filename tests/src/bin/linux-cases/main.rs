@@ -17,6 +17,7 @@ mod memory_fork;
 mod memory_map;
 mod memory_memfd;
 mod memory_race;
+mod mm_pages;
 mod out;
 mod process;
 mod sys;
@@ -52,6 +53,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     memory_fork::CASES,
     memory_copy::CASES,
     memory_race::CASES,
+    mm_pages::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
