@@ -66,6 +66,9 @@ impl AddressSpace {
             }
             let (from, to) = (first.max(at), vma.end.min(end));
             check(vma, advice)?;
+            if matches!(advice, Advice::Flags(..)) {
+                inner.check_split(from, to)?;
+            }
             if let Some((object, offset, len)) = inner.take_advice(first, from, to, advice) {
                 drop(inner);
                 object.remove(offset, len)?;

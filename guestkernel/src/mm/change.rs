@@ -80,6 +80,7 @@ impl AddressSpace {
             self.check_growth_of_data(inner, to - from)?;
             check_promise(to - from, prot, vma.flags, &vma.backing)?;
         }
+        inner.check_split(from, to)?;
         inner.split_at(from, to);
         let Some(vma) = inner.vmas.get_mut(&from) else { return Err(Errno::ENOMEM) };
         vma.prot = prot;

@@ -88,7 +88,7 @@ impl AddressSpace {
         let write = request.prot.contains(Prot::WRITE) && !request.flags.contains(VmaFlags::SHARED);
         let addr = {
             let mut inner = self.inner.lock();
-            if inner.vmas.len() >= MAX_MAP_COUNT {
+            if inner.vmas.len() > MAX_MAP_COUNT {
                 return Err(Errno::ENOMEM);
             }
             let addr = inner.place(&request, len)?;
@@ -198,7 +198,9 @@ impl AddressSpace {
         }
         let end = range_end(start, len).ok_or(Errno::EINVAL)?;
         let mut inner = self.inner.lock();
-        if inner.vmas.len() >= MAX_MAP_COUNT {
+        // Only a hole in the middle makes more areas than there were.
+        let hole = inner.find(start).is_some_and(|(at, vma)| at < start && end < vma.end);
+        if hole && inner.vmas.len() >= MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
         inner.check_unsealed(start, end)?;

@@ -122,7 +122,8 @@ impl AddressSpace {
             });
             let mut value = PRESENT | SOFT_DIRTY;
             value |= if object { OF_OBJECT } else { 0 };
-            value |= if is_frame && owners(entry.addr()) == 1 { EXCLUSIVE } else { 0 };
+            // The object holds its pages, too.
+            value |= if is_frame && owners(entry.addr()) == 1 + u64::from(object) { EXCLUSIVE } else { 0 };
             if let Some(slot) = entries.get_mut((va / PAGE_SIZE - first) as usize) {
                 *slot = value;
             }

@@ -28,6 +28,7 @@ impl AddressSpace {
         if start == end {
             return Ok(());
         }
+        inner.check_split(start, end)?;
         inner.split_at(start, end);
         for (_, vma) in inner.vmas.range_mut(start..end) {
             vma.flags.insert(VmaFlags::SEALED);

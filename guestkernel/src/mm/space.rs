@@ -8,13 +8,14 @@ use alloc::{
 use arrayvec::ArrayVec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::MAX_MAP_COUNT;
 use super::vma::{Backing, Mappable, ObjectName, Prot, Vma, VmaFlags};
 use crate::{
     arch::{
         paging::{CopyMode, PageTable, PteFlags, TableHandle},
         tlb,
     },
-    errno::Result,
+    errno::{Errno, Result},
     mem::{PAGE_SIZE, frame::Frame},
     sync::Mutex,
 };
@@ -331,6 +332,13 @@ impl Inner {
     /// Whether any area meets `[start, end)`.
     pub(super) fn overlaps(&self, start: u64, end: u64) -> bool {
         self.vmas.range(..end).next_back().is_some_and(|(_, vma)| vma.end > start)
+    }
+
+    /// Fails when making `start` and `end` borders of areas would make too many.
+    pub(super) fn check_split(&self, start: u64, end: u64) -> Result<()> {
+        let splits = |at| self.find(at).is_some_and(|(first, _)| first < at);
+        let more = usize::from(splits(start)) + usize::from(splits(end));
+        if more != 0 && self.vmas.len() + more > MAX_MAP_COUNT { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     /// Makes area borders of `start` and `end`.
