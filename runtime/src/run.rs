@@ -121,6 +121,9 @@ fn attend(
         }
         match sandbox.control().receive().context("sandbox")? {
             Some(FromSandbox::Ready) => timing::phase("ready"),
+            Some(FromSandbox::OutOfMemory { kills }) => {
+                log::warn!("the container has no memory left; {kills} processes were killed so far");
+            }
             Some(FromSandbox::Exited { wait_status }) => return Ok(Some(exit_status(wait_status))),
             Some(FromSandbox::StartFailed { errno, message }) => {
                 let error = std::io::Error::from_raw_os_error(errno.cast_signed());

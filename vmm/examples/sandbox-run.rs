@@ -56,6 +56,7 @@ fn main() {
     while let Some(message) = sandbox.control().receive().unwrap() {
         match message {
             FromSandbox::Ready => {}
+            FromSandbox::OutOfMemory { kills } => eprintln!("out of memory: {kills} processes killed"),
             FromSandbox::Exited { wait_status } => {
                 code = if wait_status & 0x7f == 0 { wait_status >> 8 } else { 128 + (wait_status & 0x7f) };
             }

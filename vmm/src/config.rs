@@ -74,6 +74,11 @@ pub enum ToSandbox {
 pub enum FromSandbox {
     /// The VM is made and jailed; the sentry starts now.
     Ready,
+    /// The sentry's out-of-memory killer ended a process.
+    OutOfMemory {
+        /// How many processes it has ended so far.
+        kills: u64,
+    },
     /// The first process ended; wait status as `wait4` encodes it. The last message.
     Exited {
         /// The status.

@@ -9,7 +9,7 @@ use seccompiler::{
     TargetArch,
 };
 
-use crate::error::Error;
+use crate::{error::Error, vcpu::KVM_PRE_FAULT_MEMORY};
 
 /// What the threads need apart from serving hostcalls.
 const ALWAYS: &[i64] = &[
@@ -62,6 +62,7 @@ const IOCTLS: &[u64] = &[
     KVM_SET_CPUID2,
     KVM_SET_MP_STATE,
     KVM_SET_XCRS,
+    KVM_PRE_FAULT_MEMORY,
     libc::TCGETS,
     libc::TCSETS,
     libc::TCSETSW,
@@ -77,6 +78,7 @@ fn number(name: &str) -> Option<i64> {
         "write" => libc::SYS_write,
         "read" => libc::SYS_read,
         "futex" => libc::SYS_futex,
+        "sendto" => libc::SYS_sendto,
         "fallocate" => libc::SYS_fallocate,
         "madvise" => libc::SYS_madvise,
         "poll" => libc::SYS_poll,

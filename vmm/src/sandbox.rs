@@ -95,6 +95,11 @@ impl Sandbox {
         self.control.finish(&FromSandbox::Exited { wait_status }, config::STATUS_OK)
     }
 
+    /// A process was killed for want of memory.
+    pub(crate) fn out_of_memory(&self, kills: u64) {
+        self.control.send(&FromSandbox::OutOfMemory { kills });
+    }
+
     /// The first process cannot be started.
     pub(crate) fn start_failed(&self, errno: u32, message: String) -> ! {
         self.control.finish(&FromSandbox::StartFailed { errno, message }, config::STATUS_OK)

@@ -3,9 +3,16 @@
 //! Thread 0 runs the boot vCPU. The others are made before the seccomp filter is loaded, wait without a vCPU,
 //! and make it when the sentry asks for it. Waiting is a futex; nothing here polls or times out.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::{
+    os::fd::AsRawFd,
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use hostcall::HOSTCALL_PORT;
+use kvm_bindings::kvm_pre_fault_memory;
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
 use crate::{
@@ -16,6 +23,8 @@ use crate::{
     symbols,
 };
 
+/// The request that maps memory ahead of the guest.
+pub(crate) const KVM_PRE_FAULT_MEMORY: u64 = 0xc040_aed5;
 /// Deepest backtrace.
 const FRAMES: usize = 32;
 
@@ -76,6 +85,14 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
                     }
                     format!("vCPU {cpu} was started twice")
                 }
+                Ok(Outcome::OutOfMemory { kills }) => {
+                    sandbox.out_of_memory(kills);
+                    continue;
+                }
+                Ok(Outcome::Populate { gpa, len }) => {
+                    prefault(&vcpu, gpa, len);
+                    continue;
+                }
                 Ok(Outcome::Exit(status)) => sandbox.exit(status),
                 Ok(Outcome::StartFailed { errno, message }) => sandbox.start_failed(errno, message),
                 Ok(Outcome::Panic { message, rip, rbp }) => {
@@ -101,6 +118,21 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
         };
         dump(sandbox, &vcpu);
         sandbox.fail(&format!("vCPU {index}: {problem}"));
+    }
+}
+
+/// Lets KVM map memory that is there before the guest faults for each page of it. From Linux 6.11 on; without it the
+/// guest faults.
+fn prefault(vcpu: &VcpuFd, gpa: u64, len: u64) {
+    static ABSENT: AtomicBool = AtomicBool::new(false);
+    let mut range = kvm_pre_fault_memory { gpa, size: len, ..Default::default() };
+    // What a signal interrupts is not gone on with: it is advice.
+    if len != 0 && !ABSENT.load(Ordering::Relaxed) {
+        // SAFETY: the structure is valid for the call, and the descriptor is a vCPU's.
+        let done = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_PRE_FAULT_MEMORY as _, &raw mut range) };
+        if done < 0 && std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            ABSENT.store(true, Ordering::Relaxed);
+        }
     }
 }
 

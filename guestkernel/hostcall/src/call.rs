@@ -11,6 +11,9 @@ pub const CALL_DATA_LEN: usize = crate::PAGE_SIZE - size_of::<CallHeader>();
 /// The level of a line of the trace that the user asked for: it is logged as it is, without a level.
 pub const LOG_TRACE: u64 = 6;
 
+/// Most bytes of one `PopulateMemory`.
+pub const MAX_POPULATE: u64 = 2 << 20;
+
 /// Most [`IoRange`]s in one call.
 pub const MAX_IO_RANGES: usize = 128;
 
@@ -107,6 +110,11 @@ hostcalls! {
     /// The first process cannot be started. `a0` = errno, `a1` = length; `data` = UTF-8 text that says what
     /// failed (`exec /bin/foo: no such file or directory`). Does not return.
     StartFailed = 7, host: ["write", "exit_group"];
+    /// A process was killed because the container has no memory left. `a0` = how many were so far.
+    OutOfMemory = 8, host: ["sendto"];
+    /// Provides `a1` bytes of RAM at gpa `a0` that are to be used soon, page aligned, at most
+    /// [`MAX_POPULATE`](crate::MAX_POPULATE). Contents stay. Advice only.
+    PopulateMemory = 9, host: ["madvise", "ioctl"];
 
     /// Reads what stream `a0` has now. `a1` = gpa, `a2` = length. Result: bytes, 0 at end of file, `-EAGAIN`.
     StreamRead = 16, host: ["ppoll", "read"];

@@ -170,6 +170,12 @@ pub(super) fn map_kernel(root: PhysAddr, va: u64, page: PhysAddr) -> Result<()> 
     Ok(())
 }
 
+/// Takes a kernel page out of the table at `root`.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the double has no kernel half"))]
+pub(super) fn unmap_kernel(root: PhysAddr, va: u64) -> Option<PhysAddr> {
+    find_leaf(root, va)?[slot(va, 0)].take().map(|(page, _)| page)
+}
+
 /// Makes the top-level entry for `va` in the table at `root`, so that copies of the table share it.
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the double has no kernel half"))]
 pub(super) fn reserve_kernel_slot(root: PhysAddr, va: u64) -> Result<()> {

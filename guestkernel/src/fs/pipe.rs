@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     errno::{Errno, Result},
+    mem::frame,
     sync::{Mutex, Once},
     task::wait::WaitQueue,
     uio::{Sink, Source},
@@ -56,6 +57,9 @@ impl Ring {
     }
 
     fn resize(&mut self, size: usize) -> Result<()> {
+        if frame::is_short() || (size > PIPE_BUF && !frame::has_room_for(size as u64)) {
+            return Err(Errno::ENOMEM);
+        }
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
         let (first, second) = self.filled();

@@ -41,6 +41,8 @@ pub enum What {
     Dir(Box<dyn Names>),
     /// A text.
     Text(Read),
+    /// Bytes by offset and length; as many as there are.
+    Bytes(Box<dyn Fn(u64, usize) -> Result<Vec<u8>> + Send + Sync>),
     /// A text that can be written.
     Setting(Read, Write),
     /// A symbolic link.
@@ -75,7 +77,7 @@ impl Node {
     pub fn new(owner: Owner, ino: u64, mode: u32, what: What) -> Arc<Self> {
         let kind = match what {
             What::Dir(_) => S_IFDIR,
-            What::Text(_) | What::Setting(..) => S_IFREG,
+            What::Text(_) | What::Bytes(_) | What::Setting(..) => S_IFREG,
             What::Link(_) | What::Magic(..) => S_IFLNK,
         };
         let time = anon::now();
@@ -141,7 +143,7 @@ impl Inode for Node {
 
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn FileOps>> {
         match &self.what {
-            What::Dir(_) | What::Text(_) | What::Setting(..) => {
+            What::Dir(_) | What::Text(_) | What::Bytes(_) | What::Setting(..) => {
                 Ok(Arc::new(OpenNode { node: self, text: SpinLock::new(None) }))
             }
             What::Link(_) | What::Magic(..) => Err(Errno::ELOOP),
@@ -157,6 +159,10 @@ struct OpenNode {
 
 impl FileOps for OpenNode {
     fn read_at(&self, _file: &File, sink: &mut Sink<'_>, offset: u64) -> Result<usize> {
+        if let What::Bytes(read) = &self.node.what {
+            let bytes = read(offset, sink.remaining())?;
+            return sink.write(&bytes);
+        }
         let (What::Text(read) | What::Setting(read, _)) = &self.node.what else {
             return Err(Errno::EISDIR);
         };

@@ -49,6 +49,13 @@ pub struct Tmpfs {
     /// Pages that files may have in all, and have.
     limit: u64,
     used: AtomicU64,
+    /// Inodes that there are.
+    inodes: AtomicU64,
+}
+
+/// Most inodes: one for every second page of memory, as Linux.
+fn most_inodes() -> u64 {
+    frame::stats().total / PAGE_SIZE / 2
 }
 
 impl Tmpfs {
@@ -60,6 +67,7 @@ impl Tmpfs {
             next_ino: AtomicU64::new(1),
             limit: limit.div_ceil(PAGE_SIZE),
             used: AtomicU64::new(0),
+            inodes: AtomicU64::new(0),
         });
         fs.inode(S_IFDIR | mode, uid, gid, Body::Dir(Directory::default()), 0)
     }
@@ -67,6 +75,7 @@ impl Tmpfs {
     fn inode(self: &Arc<Self>, mode: u32, uid: u32, gid: u32, body: Body, rdev: u64) -> Arc<TmpInode> {
         let time = anon::now();
         let dir = mode & S_IFMT == S_IFDIR;
+        self.inodes.fetch_add(1, Ordering::Relaxed);
         let attr = Attr {
             ino: self.next_ino.fetch_add(1, Ordering::Relaxed),
             dev: self.dev,
@@ -110,6 +119,7 @@ impl Tmpfs {
             next_ino: AtomicU64::new(1),
             limit: u64::MAX / PAGE_SIZE,
             used: AtomicU64::new(0),
+            inodes: AtomicU64::new(0),
         })
     }
 
@@ -179,6 +189,7 @@ pub struct TmpInode {
 
 impl Drop for TmpInode {
     fn drop(&mut self) {
+        self.fs.inodes.fetch_sub(1, Ordering::Relaxed);
         if let Body::File(pages) = self.body.get_mut() {
             self.fs.used.fetch_sub(pages.len() as u64, Ordering::Relaxed);
         }
@@ -209,6 +220,9 @@ impl TmpInode {
 
     fn add(&self, name: &[u8], inode: Arc<Self>) -> Result<Arc<dyn Inode>> {
         let links = i64::from(inode.kind == S_IFDIR);
+        if self.fs.inodes.load(Ordering::Relaxed) > most_inodes() {
+            return Err(Errno::ENOSPC);
+        }
         self.with_dir(|dir| {
             dir.insert(name, inode.clone());
             Ok(())
@@ -344,8 +358,8 @@ impl Inode for TmpInode {
             blocks: self.fs.limit,
             bfree: free,
             bavail: free,
-            files: self.fs.limit,
-            ffree: free,
+            files: most_inodes(),
+            ffree: most_inodes().saturating_sub(self.fs.inodes.load(Ordering::Relaxed)),
             ..anon::plain_statfs(MAGIC)
         })
     }
@@ -617,6 +631,10 @@ impl TmpInode {
         while source.remaining() != 0 {
             let at = offset + done;
             let step = (PAGE_SIZE - at % PAGE_SIZE).min(source.remaining() as u64);
+            if !frame::has_room_for(PAGE_SIZE) {
+                result = Err(Errno::ENOMEM);
+                break;
+            }
             let moved = self.frame(at / PAGE_SIZE, true).and_then(|frame| {
                 let frame = frame.ok_or(Errno::EIO)?;
                 copy::from_source(source, frame.addr().add(at % PAGE_SIZE), step as usize)
@@ -675,6 +693,13 @@ impl Mappable for TmpMapping {
     fn admit_shared(&self, write: bool) -> Result<bool> {
         let sealed = self.inode.check_seals(F_SEAL_WRITE | F_SEAL_FUTURE_WRITE);
         if write { sealed.map(|()| true) } else { Ok(sealed.is_ok()) }
+    }
+
+    fn resident_in(&self, range: core::ops::Range<u64>) -> u64 {
+        match &*self.inode.body.lock() {
+            Body::File(pages) if range.start < range.end => pages.range(range).count() as u64,
+            _ => 0,
+        }
     }
 
     fn resident(&self, index: u64) -> bool {

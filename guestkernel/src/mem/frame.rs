@@ -5,7 +5,10 @@ use core::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::{
     PAGE_SHIFT, PAGE_SIZE,
-    meta::{self, FREE, ZERO},
+    buddy::{Buddy, MAX_ORDER},
+    give_back,
+    meta::{self, ZERO},
+    pressure,
 };
 use crate::{
     arch::{self, PhysAddr},
@@ -13,14 +16,10 @@ use crate::{
 };
 use hostcall::MemoryRegion;
 
-/// Largest block: 2¹³ frames, 32 MiB.
-pub const MAX_ORDER: u32 = 13;
 /// Frames that a vCPU keeps to itself.
 const CACHE: usize = 64;
 /// Frames moved between a cache and the buddy lists at once.
 const BATCH: usize = 32;
-/// No frame; ends lists. Frame 0 is never free: boot structures are there.
-const NONE: u32 = 0;
 
 /// One reference to a 4 KiB frame. Cloning shares the frame; the last drop frees it.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,22 +32,39 @@ pub struct MemStats {
     pub total: u64,
     /// Free, bytes; includes what was never used.
     pub free: u64,
-    /// Never used since boot, bytes.
+    /// Never used since boot, or given back to the host since; bytes.
     pub fresh: u64,
 }
 
-struct Buddy {
-    heads: [u32; MAX_ORDER as usize + 1],
-    /// Frame numbers never handed out yet, as ranges.
-    fresh: ArrayVec<(u32, u32), { hostcall::MAX_REGIONS }>,
+/// Bounds of [`reserve`]: 2 MiB and 32 MiB.
+const MIN_RESERVE: u64 = 512;
+const MAX_RESERVE: u64 = 8192;
+/// Most that is set aside for large objects: 4 MiB.
+const LAST_ORDER: u32 = 10;
+
+/// Least that the host is asked to provide at once: 4 pages.
+const MIN_POPULATE: u32 = 2;
+/// Most: 2 MiB.
+const MAX_POPULATE: u32 = 9;
+
+/// Frames of one vCPU.
+struct Cache {
+    frames: ArrayVec<u32, CACHE>,
+    /// Frames that read as zero and were never handed out: first, and one more than the last.
+    ready: (u32, u32),
 }
 
-static BUDDY: SpinLock<Buddy> =
-    SpinLock::new(Buddy { heads: [NONE; MAX_ORDER as usize + 1], fresh: ArrayVec::new_const() });
-static CACHES: [SpinLock<ArrayVec<u32, CACHE>>; hostcall::MAX_CPUS] =
-    [const { SpinLock::new(ArrayVec::new_const()) }; hostcall::MAX_CPUS];
+static BUDDY: SpinLock<Buddy> = SpinLock::new(Buddy::new());
+/// Blocks for the kernel's large objects once memory is so scattered that there are no others.
+static LAST: SpinLock<Buddy> = SpinLock::new(Buddy::new());
+/// First and last frame of [`LAST`], and one more.
+static LAST_RANGE: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+static CACHES: [SpinLock<Cache>; hostcall::MAX_CPUS] =
+    [const { SpinLock::new(Cache::new()) }; hostcall::MAX_CPUS];
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 static FREE_FRAMES: AtomicU64 = AtomicU64::new(0);
+/// Free frames that are left to the kernel's own objects: see [`reserve`].
+static RESERVE: AtomicU64 = AtomicU64::new(0);
 
 /// Takes RAM over. Of the first region everything below `free_start` is in use.
 pub fn init(regions: &[MemoryRegion], free_start: u64) {
@@ -63,28 +79,71 @@ pub fn init(regions: &[MemoryRegion], free_start: u64) {
         let end = region.start + region.len;
         if start < end {
             let range = ((start >> PAGE_SHIFT) as u32, (end >> PAGE_SHIFT) as u32);
-            if buddy.fresh.try_push(range).is_ok() {
+            if buddy.add_fresh(range) {
                 TOTAL.fetch_add(u64::from(range.1 - range.0), Ordering::Relaxed);
             }
         }
     }
-    FREE_FRAMES.store(TOTAL.load(Ordering::Relaxed), Ordering::Relaxed);
+    let total = TOTAL.load(Ordering::Relaxed);
+    RESERVE.store((total / 32).clamp(MIN_RESERVE, MAX_RESERVE), Ordering::Relaxed);
+    let order = (total / 128).clamp(1, 1 << LAST_ORDER).ilog2();
+    let mut free = total;
+    if let Some(start) = buddy.take_last_fresh(order) {
+        let end = start + (1 << order);
+        free -= 1 << order;
+        LAST.lock().add_fresh((start, end));
+        LAST_RANGE[0].store(start.into(), Ordering::Relaxed);
+        LAST_RANGE[1].store(end.into(), Ordering::Relaxed);
+    }
+    FREE_FRAMES.store(free, Ordering::Relaxed);
 }
 
-/// A frame with any contents. `None` when memory is exhausted.
+/// A frame with any contents for a program or on its behalf. `None` when memory is exhausted: what is left then is
+/// for the kernel's own objects, and a part of it for those that the out-of-memory killer chose.
 pub fn alloc() -> Option<Frame> {
-    let pfn = pop_cached()?;
+    let pfn = pop_cached(false)?;
     claim(pfn);
     Some(Frame(pfn))
 }
 
-/// A frame of zeroes.
+/// A frame of zeroes, as [`alloc`].
 pub fn alloc_zeroed() -> Option<Frame> {
-    let pfn = pop_cached()?;
+    let pfn = pop_cached(false)?;
     if !claim(pfn) {
         arch::zero_page(PhysAddr(u64::from(pfn) << PAGE_SHIFT));
     }
     Some(Frame(pfn))
+}
+
+/// A frame for the kernel's own objects, which cannot do without: down to the last one.
+pub fn alloc_for_kernel() -> Option<Frame> {
+    let pfn = pop_cached(true)?;
+    claim(pfn);
+    Some(Frame(pfn))
+}
+
+/// Frames below which programs get none.
+fn reserve() -> u64 {
+    RESERVE.load(Ordering::Relaxed)
+}
+
+/// Whether `bytes` more for data that the kernel keeps for programs (contents of pipes, of files in memory) leave
+/// enough for what they touch themselves.
+#[must_use]
+pub fn has_room_for(bytes: u64) -> bool {
+    FREE_FRAMES.load(Ordering::Relaxed) > 2 * reserve() + bytes.div_ceil(PAGE_SIZE)
+}
+
+/// Whether programs can have memory.
+#[must_use]
+pub fn is_short() -> bool {
+    FREE_FRAMES.load(Ordering::Relaxed) <= reserve()
+}
+
+/// Bytes that programs can still have.
+#[must_use]
+pub fn available() -> u64 {
+    FREE_FRAMES.load(Ordering::Relaxed).saturating_sub(reserve()) * PAGE_SIZE
 }
 
 /// Marks a frame as having one owner; tells whether it reads as zero.
@@ -98,59 +157,156 @@ fn claim(pfn: u32) -> bool {
     info & ZERO != 0
 }
 
-fn pop_cached() -> Option<u32> {
+fn pop_cached(kernel: bool) -> Option<u32> {
     let mut cache = CACHES[arch::cpu::current_index()].lock();
-    if let Some(pfn) = cache.pop() {
+    if let Some(pfn) = cache.frames.pop() {
         return Some(pfn);
     }
-    let mut buddy = BUDDY.lock();
-    while cache.len() < BATCH {
-        let Some(pfn) = buddy.take_single() else { break };
-        cache.push(pfn);
+    let reserve = reserve();
+    if cache.ready.0 == cache.ready.1 && FREE_FRAMES.load(Ordering::Relaxed) <= reserve {
+        pressure::note();
+        let floor = if pressure::is_for_victim() { reserve / 2 } else { reserve };
+        if !kernel && FREE_FRAMES.load(Ordering::Relaxed) <= floor {
+            return None;
+        }
     }
-    FREE_FRAMES.fetch_sub(cache.len() as u64, Ordering::Relaxed);
-    drop(buddy);
-    // Handed out in ascending order.
-    cache.reverse();
-    cache.pop()
+    cache.refill();
+    cache.frames.pop()
+}
+
+impl Cache {
+    const fn new() -> Self {
+        Self { frames: ArrayVec::new_const(), ready: (0, 0) }
+    }
+
+    /// Gets some frames: used ones, which the host has memory for, before others.
+    fn refill(&mut self) {
+        let mut buddy = BUDDY.lock();
+        while self.frames.len() < BATCH
+            && let Some(pfn) = buddy.take_kind(0, false)
+        {
+            self.frames.push(pfn);
+        }
+        FREE_FRAMES.fetch_sub(self.frames.len() as u64, Ordering::Relaxed);
+        if self.frames.is_empty() && self.ready.0 == self.ready.1 {
+            let order = growth(TOTAL.load(Ordering::Relaxed), buddy.fresh());
+            let taken = buddy.take_zero(order).map(|pfn| (pfn, order));
+            if let Some((pfn, order)) = taken.or_else(|| buddy.take_zero(0).map(|pfn| (pfn, 0))) {
+                FREE_FRAMES.fetch_sub(1 << order, Ordering::Relaxed);
+                self.ready = (pfn, pfn + (1 << order));
+                drop(buddy);
+                if order >= MIN_POPULATE {
+                    give_back::populate(pfn, order);
+                }
+            }
+        }
+        while self.frames.len() < BATCH && self.ready.0 < self.ready.1 {
+            if let Some(meta) = meta::get(self.ready.0) {
+                meta.info.store(ZERO, Ordering::Relaxed);
+            }
+            self.frames.push(self.ready.0);
+            self.ready.0 += 1;
+        }
+        // Handed out in ascending order.
+        self.frames.reverse();
+    }
+}
+
+/// How much new memory to ask the host for at once: a small part of what there is already, so that what is not used
+/// after all is little.
+fn growth(total: u64, fresh: u64) -> u32 {
+    let most = (total / 512).clamp(1, 1 << MAX_POPULATE);
+    (total.saturating_sub(fresh) / 32).clamp(1, most).ilog2()
 }
 
 fn push_cached(pfn: u32) {
-    let mut cache = CACHES[arch::cpu::current_index()].lock();
+    let cache = &mut CACHES[arch::cpu::current_index()].lock().frames;
     if cache.is_full() {
         let mut buddy = BUDDY.lock();
         for old in cache.drain(..BATCH) {
             buddy.put(old, 0, false);
         }
         FREE_FRAMES.fetch_add(BATCH as u64, Ordering::Relaxed);
+        give_back::consider(buddy.used());
     }
     cache.push(pfn);
 }
 
-/// 2^`order` contiguous frames, aligned to their size, and whether they read as zero.
+/// 2^`order` contiguous frames, aligned to their size, and whether they read as zero. For the kernel.
 pub fn alloc_order(order: u32) -> Option<(PhysAddr, bool)> {
     if order > MAX_ORDER {
         return None;
     }
-    let (pfn, zero) = BUDDY.lock().take(order)?;
-    FREE_FRAMES.fetch_sub(1 << order, Ordering::Relaxed);
+    let taken = BUDDY.lock().take(order);
+    let (pfn, zero) = match taken {
+        Some(taken) => {
+            FREE_FRAMES.fetch_sub(1 << order, Ordering::Relaxed);
+            taken
+        }
+        None => LAST.lock().take(order)?,
+    };
+    if is_short() {
+        pressure::note();
+    }
     Some((PhysAddr(u64::from(pfn) << PAGE_SHIFT), zero))
 }
 
 /// Frees what [`alloc_order`] gave.
 pub fn free_order(addr: PhysAddr, order: u32) {
-    BUDDY.lock().put((addr.0 >> PAGE_SHIFT) as u32, order, false);
+    let pfn = addr.0 >> PAGE_SHIFT;
+    if (LAST_RANGE[0].load(Ordering::Relaxed)..LAST_RANGE[1].load(Ordering::Relaxed)).contains(&pfn) {
+        return LAST.lock().put(pfn as u32, order, false);
+    }
+    let mut buddy = BUDDY.lock();
+    buddy.put(pfn as u32, order, false);
     FREE_FRAMES.fetch_add(1 << order, Ordering::Relaxed);
+    give_back::consider(buddy.used());
+}
+
+/// Free frames that the host may still hold memory for, and how few they have been since this was asked last.
+pub(super) fn used_free() -> (u64, u64) {
+    let mut buddy = BUDDY.lock();
+    let lowest = buddy.take_lowest();
+    (buddy.used(), lowest)
+}
+
+/// Takes large blocks of used free memory, at most `most` frames, and marks them as not free meanwhile.
+pub(super) fn take_used(most: u64, blocks: &mut ArrayVec<(u32, u32), { hostcall::MAX_IO_RANGES }>) -> u64 {
+    let mut buddy = BUDDY.lock();
+    let mut taken = 0;
+    while !blocks.is_full()
+        && let Some((pfn, order)) = buddy.take_used(most - taken)
+    {
+        blocks.push((pfn, order));
+        taken += 1 << order;
+    }
+    FREE_FRAMES.fetch_sub(taken, Ordering::Relaxed);
+    taken
+}
+
+/// Puts blocks of [`take_used`] back; `zero`: they read as zero now.
+pub(super) fn put_back(blocks: &[(u32, u32)], zero: bool) {
+    let mut buddy = BUDDY.lock();
+    let mut count = 0;
+    for &(pfn, order) in blocks {
+        buddy.put(pfn, order, zero);
+        count += 1 << order;
+    }
+    FREE_FRAMES.fetch_add(count, Ordering::Relaxed);
 }
 
 /// Present use.
 #[must_use]
 pub fn stats() -> MemStats {
-    let fresh: u64 = BUDDY.lock().fresh.iter().map(|(start, end)| u64::from(end - start)).sum();
-    let cached: usize = CACHES.iter().take(arch::cpu::count()).map(|cache| cache.lock().len()).sum();
+    let fresh = BUDDY.lock().fresh();
+    let cached = |cache: &SpinLock<Cache>| {
+        let cache = cache.lock();
+        cache.frames.len() as u64 + u64::from(cache.ready.1 - cache.ready.0)
+    };
+    let cached: u64 = CACHES.iter().take(arch::cpu::count()).map(cached).sum();
     MemStats {
         total: TOTAL.load(Ordering::Relaxed) * PAGE_SIZE,
-        free: (FREE_FRAMES.load(Ordering::Relaxed) + cached as u64) * PAGE_SIZE,
+        free: (FREE_FRAMES.load(Ordering::Relaxed) + cached) * PAGE_SIZE,
         fresh: fresh * PAGE_SIZE,
     }
 }
@@ -213,94 +369,6 @@ impl Drop for Frame {
             meta.refs.store(0, Ordering::Relaxed);
             push_cached(self.0);
         }
-    }
-}
-
-impl Buddy {
-    /// Takes one frame for a cache; it keeps its `ZERO` mark.
-    fn take_single(&mut self) -> Option<u32> {
-        let (pfn, zero) = self.take(0)?;
-        if zero && let Some(meta) = meta::get(pfn) {
-            meta.info.store(ZERO, Ordering::Relaxed);
-        }
-        Some(pfn)
-    }
-
-    fn take(&mut self, order: u32) -> Option<(u32, bool)> {
-        if let Some(found) = (order..=MAX_ORDER).find(|&o| self.heads[o as usize] != NONE) {
-            let pfn = self.heads[found as usize];
-            let zero = self.unlink(pfn, found);
-            for half in (order..found).rev() {
-                self.link(pfn + (1 << half), half, zero);
-            }
-            return Some((pfn, zero));
-        }
-        self.take_fresh(order)
-    }
-
-    /// Takes a block from memory that was never used; frames skipped for alignment become free blocks.
-    fn take_fresh(&mut self, order: u32) -> Option<(u32, bool)> {
-        let size = 1u32 << order;
-        for index in 0..self.fresh.len() {
-            let (start, end) = self.fresh[index];
-            let aligned = start.next_multiple_of(size);
-            if aligned.checked_add(size).is_none_or(|stop| stop > end) {
-                continue;
-            }
-            self.fresh[index].0 = aligned + size;
-            let mut skipped = start;
-            while skipped < aligned {
-                let step = skipped.trailing_zeros().min((aligned - skipped).ilog2());
-                self.put(skipped, step, true);
-                skipped += 1 << step;
-            }
-            return Some((aligned, true));
-        }
-        None
-    }
-
-    /// Frees a block, merged with its free neighbours.
-    fn put(&mut self, mut pfn: u32, mut order: u32, mut zero: bool) {
-        while order < MAX_ORDER {
-            let buddy = pfn ^ (1 << order);
-            if meta::get(buddy).and_then(meta::Meta::free_order) != Some(order) {
-                break;
-            }
-            zero &= self.unlink(buddy, order);
-            pfn &= !(1 << order);
-            order += 1;
-        }
-        self.link(pfn, order, zero);
-    }
-
-    fn link(&mut self, pfn: u32, order: u32, zero: bool) {
-        let head = &mut self.heads[order as usize];
-        if let Some(meta) = meta::get(pfn) {
-            meta.info.store(FREE | order | if zero { ZERO } else { 0 }, Ordering::Relaxed);
-            meta.next.store(*head, Ordering::Relaxed);
-            meta.prev.store(NONE, Ordering::Relaxed);
-        }
-        if *head != NONE
-            && let Some(old) = meta::get(*head)
-        {
-            old.prev.store(pfn, Ordering::Relaxed);
-        }
-        *head = pfn;
-    }
-
-    /// Takes a free block off its list; tells whether it reads as zero.
-    fn unlink(&mut self, pfn: u32, order: u32) -> bool {
-        let Some(meta) = meta::get(pfn) else { return false };
-        let (next, prev) = (meta.next.load(Ordering::Relaxed), meta.prev.load(Ordering::Relaxed));
-        if prev == NONE {
-            self.heads[order as usize] = next;
-        } else if let Some(before) = meta::get(prev) {
-            before.next.store(next, Ordering::Relaxed);
-        }
-        if let Some(after) = meta::get(next).filter(|_| next != NONE) {
-            after.prev.store(prev, Ordering::Relaxed);
-        }
-        meta.info.swap(0, Ordering::Relaxed) & ZERO != 0
     }
 }
 

@@ -85,7 +85,7 @@ impl Class {
             return Some(first.as_ptr().cast());
         }
         if self.next + size > self.end {
-            let frame = frame::alloc()?;
+            let frame = frame::alloc_for_kernel()?;
             self.next = arch::phys_to_virt(frame.into_raw()) as usize;
             self.end = self.next + PAGE_SIZE as usize;
         }

@@ -53,9 +53,9 @@ pub(super) fn get(pfn: u32) -> Option<&'static Meta> {
 }
 
 impl Meta {
-    /// The order, when this is the first frame of a free block.
-    pub(super) fn free_order(&self) -> Option<u32> {
+    /// Order and whether it reads as zero, when this is the first frame of a free block.
+    pub(super) fn free_block(&self) -> Option<(u32, bool)> {
         let info = self.info.load(Ordering::Relaxed);
-        (info & FREE != 0).then_some(info & 0xff)
+        (info & FREE != 0).then_some((info & 0xff, info & ZERO != 0))
     }
 }

@@ -3,14 +3,18 @@
 //! * [`frame`]: a buddy allocator over guest RAM with a small cache per vCPU. Memory that was never used is
 //!   kept apart: the host gave it as zeroes and has not backed it yet, so it is neither touched at start nor
 //!   cleared at first use, and used memory is preferred to it.
+//! * [`give_back`]: free memory that the host gets back, and memory that it provides in advance; [`pressure`]: what happens when there is none.
 //! * [`heap`]: size classes over frames for the kernel's own objects.
 //! * [`kstack`]: kernel stacks with a guard page below each.
 
+mod buddy;
 pub mod frame;
+pub mod give_back;
 #[cfg(target_os = "none")]
 mod heap;
 pub mod kstack;
 mod meta;
+pub mod pressure;
 
 /// Page size in bytes.
 pub const PAGE_SIZE: u64 = 4096;

@@ -66,6 +66,9 @@ impl AddressSpace {
             }
             let (from, to) = (first.max(at), vma.end.min(end));
             check(vma, advice)?;
+            if matches!(advice, Advice::Flags(..)) {
+                inner.check_split(from, to)?;
+            }
             if let Some((object, offset, len)) = inner.take_advice(first, from, to, advice) {
                 drop(inner);
                 object.remove(offset, len)?;
@@ -131,6 +134,12 @@ fn check(vma: &Vma, advice: Advice) -> Result<()> {
     let shared = vma.flags.contains(VmaFlags::SHARED);
     let object = matches!(vma.backing, Backing::Object(_));
     match advice {
+        Advice::Forget(_) | Advice::Free | Advice::Remove if vma.keeps_contents() => Err(Errno::EPERM),
+        Advice::Flags(set, _)
+            if set.intersects(VmaFlags::DONTFORK | VmaFlags::WIPEONFORK) && vma.keeps_contents() =>
+        {
+            Err(Errno::EPERM)
+        }
         Advice::Forget(false) | Advice::Cold if locked => Err(Errno::EINVAL),
         Advice::Free if locked || object => Err(Errno::EINVAL),
         Advice::Flags(set, _) if set.contains(VmaFlags::WIPEONFORK) && object => Err(Errno::EINVAL),

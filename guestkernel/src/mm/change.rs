@@ -67,6 +67,9 @@ impl AddressSpace {
 
     /// Changes the rights of `[from, to)`, a part of `vma`.
     fn protect_area(&self, inner: &mut Inner, vma: &Vma, from: u64, to: u64, prot: Prot) -> Result<()> {
+        if vma.flags.contains(VmaFlags::SEALED) {
+            return Err(Errno::EPERM);
+        }
         if vma.prot == prot {
             return Ok(());
         }
@@ -77,6 +80,7 @@ impl AddressSpace {
             self.check_growth_of_data(inner, to - from)?;
             check_promise(to - from, prot, vma.flags, &vma.backing)?;
         }
+        inner.check_split(from, to)?;
         inner.split_at(from, to);
         let Some(vma) = inner.vmas.get_mut(&from) else { return Err(Errno::ENOMEM) };
         vma.prot = prot;
@@ -115,7 +119,10 @@ impl AddressSpace {
         }
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
-        inner.find(start).ok_or(Errno::EFAULT)?;
+        let (_, vma) = inner.find(start).ok_or(Errno::EFAULT)?;
+        if vma.flags.contains(VmaFlags::SEALED) {
+            return Err(Errno::EPERM);
+        }
         let fixed = target.filter(|&to| to != 0);
         if let Some(to) = fixed {
             let end = range_end(to, new_len).ok_or(Errno::EINVAL)?;
@@ -128,6 +135,7 @@ impl AddressSpace {
             if inner.vmas.len() + 2 >= MAX_MAP_COUNT {
                 return Err(Errno::ENOMEM);
             }
+            inner.check_unsealed(to, end)?;
             inner.remove(to, end);
             if old_len > new_len {
                 inner.remove(start + new_len, range_end(start, old_len).ok_or(Errno::EFAULT)?);

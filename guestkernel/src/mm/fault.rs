@@ -23,6 +23,9 @@ const AROUND: usize = 16;
 /// Distance that a growing stack keeps from the area below it, as Linux (`stack_guard_gap`).
 const STACK_GUARD: u64 = 256 * PAGE_SIZE;
 
+/// How often a fault is tried again that fails though there is memory.
+const MAX_TRIES: u32 = 16;
+
 /// What was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -60,7 +63,18 @@ impl AddressSpace {
     /// # Errors
     /// See [`Fault`].
     pub fn handle_fault(&self, addr: u64, access: Access) -> core::result::Result<(), Fault> {
-        self.fault_in(&mut self.inner.lock(), addr, access, u64::MAX)
+        // What fails though there is memory has another reason, which may pass.
+        let mut tries = 0;
+        loop {
+            match self.fault_in(&mut self.inner.lock(), addr, access, u64::MAX) {
+                Err(Fault::OutOfMemory) => {}
+                result => return result,
+            }
+            tries += u32::from(!frame::is_short());
+            if tries > MAX_TRIES || !super::oom::relieve() {
+                return Err(Fault::OutOfMemory);
+            }
+        }
     }
 
     /// As [`Self::handle_fault`], the lock held; maps nothing from `limit` on.
@@ -71,6 +85,9 @@ impl AddressSpace {
         access: Access,
         limit: u64,
     ) -> core::result::Result<(), Fault> {
+        if self.reaped.load(Ordering::Relaxed) {
+            return Err(Fault::OutOfMemory);
+        }
         let (start, vma) = match inner.find(addr) {
             Some(found) => found,
             None => {

@@ -57,6 +57,10 @@ impl Inner {
                 break;
             };
             let to = vma.end.min(end);
+            if let Err(error) = self.check_split(at, to) {
+                result = Err(error);
+                break;
+            }
             self.split_at(at, to);
             if let Some(vma) = self.vmas.get_mut(&at) {
                 vma.flags = (vma.flags - BOTH) | how;

@@ -1,9 +1,10 @@
 //! Making and removing areas: mmap(2), munmap(2), brk(2); what may be promised.
 
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use super::{
-    MAX_MAP_COUNT, MMAP_MIN_ADDR, page_down, page_up,
+    MAX_MAP_COUNT, MMAP_MIN_ADDR, commit, page_down, page_up,
     space::{AddressSpace, Inner, register},
     vma::{Backing, Prot, Vma, VmaFlags},
 };
@@ -59,12 +60,11 @@ pub(super) fn is_data(prot: Prot, flags: VmaFlags) -> bool {
 pub(super) fn check_promise(len: u64, prot: Prot, flags: VmaFlags, backing: &Backing) -> Result<()> {
     /// No machine is too small for this.
     const SMALL: u64 = 16 << 20;
-    let private = prot.contains(Prot::WRITE) && !flags.contains(VmaFlags::SHARED);
-    let anonymous = matches!(backing, Backing::Anonymous);
-    if len <= SMALL || !private || !anonymous || flags.contains(VmaFlags::NORESERVE) {
+    if len <= SMALL || flags.contains(VmaFlags::NORESERVE) || !commit::counts(prot, flags, backing) {
         return Ok(());
     }
-    if len > frame::stats().total { Err(Errno::ENOMEM) } else { Ok(()) }
+    let heuristic = commit::mode() == commit::HEURISTIC;
+    if heuristic && len > frame::stats().total { Err(Errno::ENOMEM) } else { Ok(()) }
 }
 
 /// Checks a range of whole pages; gives its end.
@@ -79,6 +79,7 @@ impl AddressSpace {
     /// # Errors
     /// `EINVAL`, `ENOMEM`, `EEXIST`, `EPERM` as mmap(2) has them.
     pub fn map(&self, request: MapRequest) -> Result<u64> {
+        commit::check(request.len, request.prot, request.flags, &request.backing)?;
         let len = page_up(request.len).filter(|&len| len != 0 && len <= USER_END).ok_or(Errno::ENOMEM)?;
         if request.offset.checked_add(len).is_none() {
             return Err(Errno::EOVERFLOW);
@@ -87,7 +88,7 @@ impl AddressSpace {
         let write = request.prot.contains(Prot::WRITE) && !request.flags.contains(VmaFlags::SHARED);
         let addr = {
             let mut inner = self.inner.lock();
-            if inner.vmas.len() >= MAX_MAP_COUNT {
+            if inner.vmas.len() > MAX_MAP_COUNT {
                 return Err(Errno::ENOMEM);
             }
             let addr = inner.place(&request, len)?;
@@ -109,6 +110,7 @@ impl AddressSpace {
                 }
             }
             if inner.overlaps(addr, end) {
+                inner.check_unsealed(addr, end)?;
                 inner.remove(addr, end);
             }
             let vma = Vma {
@@ -153,6 +155,39 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Shows another part of a shared object in the place of a mapping of it: from byte `offset` on.
+    ///
+    /// # Errors
+    /// `EINVAL` for anything else than whole areas of one object.
+    pub fn remap_object(&self, start: u64, end: u64, offset: u64, populate: bool) -> Result<()> {
+        let request = {
+            let inner = self.inner.lock();
+            let (_, first) = inner.find(start).ok_or(Errno::EINVAL)?;
+            let Backing::Object(object) = &first.backing else { return Err(Errno::EINVAL) };
+            let mut at = start;
+            while at < end {
+                let (_, vma) = inner.find(at).ok_or(Errno::EINVAL)?;
+                let same = matches!(&vma.backing, Backing::Object(other) if Arc::ptr_eq(object, other));
+                if !same || vma.flags != first.flags || !vma.flags.contains(VmaFlags::SHARED) {
+                    return Err(Errno::EINVAL);
+                }
+                at = vma.end;
+            }
+            let mut place = MapFlags::FIXED;
+            place.set(MapFlags::POPULATE, populate);
+            MapRequest {
+                addr: start,
+                len: end - start,
+                prot: first.prot,
+                place,
+                flags: first.flags - VmaFlags::SEALED,
+                backing: first.backing.clone(),
+                offset,
+            }
+        };
+        self.map(request).map(|_| ())
+    }
+
     /// Removes all mappings of a range.
     ///
     /// # Errors
@@ -163,15 +198,23 @@ impl AddressSpace {
         }
         let end = range_end(start, len).ok_or(Errno::EINVAL)?;
         let mut inner = self.inner.lock();
-        if inner.vmas.len() >= MAX_MAP_COUNT {
+        // Only a hole in the middle makes more areas than there were.
+        let hole = inner.find(start).is_some_and(|(at, vma)| at < start && end < vma.end);
+        if hole && inner.vmas.len() >= MAX_MAP_COUNT {
             return Err(Errno::ENOMEM);
         }
+        inner.check_unsealed(start, end)?;
         inner.remove(start, end);
         Ok(())
     }
 
     /// Moves the end of the heap; gives the new end, or the old one when that is not possible.
     pub fn brk(&self, wanted: u64) -> u64 {
+        let now = self.marks().brk;
+        let prot = Prot::READ | Prot::WRITE;
+        if commit::check(wanted.saturating_sub(now), prot, VmaFlags::HEAP, &Backing::Anonymous).is_err() {
+            return now;
+        }
         let mut locked = None;
         let end = self.move_brk(wanted, &mut locked);
         if let Some((from, to)) = locked {
@@ -190,6 +233,9 @@ impl AddressSpace {
             return marks.brk;
         }
         if new < old {
+            if inner.check_unsealed(new, old).is_err() {
+                return marks.brk;
+            }
             inner.remove(new, old);
         } else if new > old {
             let prot = Prot::READ | Prot::WRITE;

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     arch::{PhysAddr, USER_END, paging::PteFlags},
+    errno::{Errno, Result},
     mem::{PAGE_SIZE, frame::Frame},
 };
 
@@ -46,6 +47,7 @@ impl AddressSpace {
             resident: inner.resident,
             peak: inner.peak.max(inner.resident),
             locked: inner.locked(0, USER_END) / PAGE_SIZE,
+            areas: inner.vmas.len() as u64,
             tables: UPPER_TABLES * PAGE_SIZE,
             ..Sizes::default()
         };
@@ -71,6 +73,62 @@ impl AddressSpace {
             }
         }
         sizes
+    }
+
+    /// Whether the page of `addr` is there.
+    ///
+    /// # Errors
+    /// `EFAULT` where nothing is mapped, and for the page of zeroes that all share.
+    pub fn page_at(&self, addr: u64) -> Result<bool> {
+        let inner = self.inner.lock();
+        inner.find(addr).ok_or(Errno::EFAULT)?;
+        let found = inner.table.translate(addr & !(PAGE_SIZE - 1)).map(|(at, _)| at);
+        let zero = super::fault::zero_frame().map(|frame| frame.addr());
+        if found.is_some() && found == zero { Err(Errno::EFAULT) } else { Ok(found.is_some()) }
+    }
+
+    /// The memory policies of the areas of a range.
+    #[must_use]
+    pub fn policies(&self, start: u64, end: u64) -> Vec<u32> {
+        let inner = self.inner.lock();
+        let mut policies: Vec<_> = inner.areas_in(start, end).map(|(_, vma)| vma.flags.policy()).collect();
+        policies.reverse();
+        policies
+    }
+
+    /// Makes the peaks what is there now.
+    pub fn reset_peak(&self) {
+        let mut inner = self.inner.lock();
+        inner.peak = inner.resident;
+    }
+
+    /// What `/proc/PID/pagemap` says of `count` pages from number `first` on.
+    #[must_use]
+    pub fn page_entries(&self, first: u64, count: u64) -> Vec<u64> {
+        const PRESENT: u64 = 1 << 63;
+        const OF_OBJECT: u64 = 1 << 61;
+        const EXCLUSIVE: u64 = 1 << 56;
+        const SOFT_DIRTY: u64 = 1 << 55;
+        let end = first.saturating_add(count).min(USER_END / PAGE_SIZE);
+        let mut inner = self.inner.lock();
+        let Inner { table, vmas, .. } = &mut *inner;
+        let mut entries = alloc::vec![0; end.saturating_sub(first) as usize];
+        table.for_range(first.saturating_mul(PAGE_SIZE), end * PAGE_SIZE, |va, entry| {
+            let flags = entry.flags();
+            let is_frame = flags.contains(PteFlags::FRAME);
+            let object = vmas.range(..=va).next_back().is_some_and(|(_, vma)| {
+                matches!(vma.backing, Backing::Object(_))
+                    && (vma.flags.contains(VmaFlags::SHARED) || !is_frame || flags.contains(PteFlags::COW))
+            });
+            let mut value = PRESENT | SOFT_DIRTY;
+            value |= if object { OF_OBJECT } else { 0 };
+            // The object holds its pages, too.
+            value |= if is_frame && owners(entry.addr()) == 1 + u64::from(object) { EXCLUSIVE } else { 0 };
+            if let Some(slot) = entries.get_mut((va / PAGE_SIZE - first) as usize) {
+                *slot = value;
+            }
+        });
+        entries
     }
 
     /// All areas with their pages counted.

@@ -14,12 +14,15 @@
 mod access;
 mod advise;
 mod change;
+pub mod commit;
 pub mod exec;
 mod fault;
 mod lock;
 mod map;
 mod measure;
+pub mod oom;
 mod rmap;
+mod seal;
 pub mod shmem;
 mod space;
 #[cfg(test)]

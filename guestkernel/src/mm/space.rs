@@ -6,15 +6,16 @@ use alloc::{
     vec::Vec,
 };
 use arrayvec::ArrayVec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::MAX_MAP_COUNT;
 use super::vma::{Backing, Mappable, ObjectName, Prot, Vma, VmaFlags};
 use crate::{
     arch::{
         paging::{CopyMode, PageTable, PteFlags, TableHandle},
         tlb,
     },
-    errno::Result,
+    errno::{Errno, Result},
     mem::{PAGE_SIZE, frame::Frame},
     sync::Mutex,
 };
@@ -56,6 +57,8 @@ pub struct Sizes {
     pub locked: u64,
     /// Page tables, bytes.
     pub tables: u64,
+    /// Number of areas.
+    pub areas: u64,
 }
 
 /// Addresses that `/proc/PID/stat` and `prctl(PR_SET_MM)` know.
@@ -122,6 +125,8 @@ pub struct AddressSpace {
     pub limits: Limits,
     /// Barriers that the program asked for (`MEMBARRIER_CMD_REGISTER_*`).
     pub barriers: AtomicU32,
+    /// The out-of-memory killer took its pages: what is missing is not made again.
+    pub(super) reaped: AtomicBool,
     pub(super) weak: Weak<Self>,
 }
 
@@ -153,6 +158,7 @@ impl AddressSpace {
                 stack: AtomicU64::new(8 << 20),
             },
             barriers: AtomicU32::new(0),
+            reaped: AtomicBool::new(false),
         }))
     }
 
@@ -224,6 +230,16 @@ impl AddressSpace {
         }
         child.barriers.store(self.barriers.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(child)
+    }
+
+    /// Takes its private pages, since all its tasks are to end. A task that holds the lock may take long: then they
+    /// go with the tasks.
+    pub fn reap(&self) {
+        self.reaped.store(true, Ordering::SeqCst);
+        let Some(mut inner) = self.inner.try_lock() else { return };
+        let private = inner.vmas.iter().filter(|(_, vma)| !vma.flags.contains(VmaFlags::SHARED));
+        let ranges: Vec<_> = private.map(|(&start, vma)| (start, vma.end)).collect();
+        ranges.into_iter().for_each(|(start, end)| inner.zap(start, end));
     }
 
     /// Addresses of code, heap, stack, arguments.
@@ -316,6 +332,13 @@ impl Inner {
     /// Whether any area meets `[start, end)`.
     pub(super) fn overlaps(&self, start: u64, end: u64) -> bool {
         self.vmas.range(..end).next_back().is_some_and(|(_, vma)| vma.end > start)
+    }
+
+    /// Fails when making `start` and `end` borders of areas would make too many.
+    pub(super) fn check_split(&self, start: u64, end: u64) -> Result<()> {
+        let splits = |at| self.find(at).is_some_and(|(first, _)| first < at);
+        let more = usize::from(splits(start)) + usize::from(splits(end));
+        if more != 0 && self.vmas.len() + more > MAX_MAP_COUNT { Err(Errno::ENOMEM) } else { Ok(()) }
     }
 
     /// Makes area borders of `start` and `end`.

@@ -44,6 +44,8 @@ bitflags::bitflags! {
         const NORESERVE = 256;
         /// Memory policy (`MPOL_*`), three bits.
         const POLICY = 7 << 9;
+        /// Neither it nor its place may be changed (mseal(2)).
+        const SEALED = 1 << 12;
     }
 }
 
@@ -104,6 +106,12 @@ pub trait Mappable: Send + Sync {
     fn resident(&self, index: u64) -> bool {
         let _ = index;
         false
+    }
+
+    /// How many pages of a range are in memory.
+    fn resident_in(&self, pages: core::ops::Range<u64>) -> u64 {
+        let _ = pages;
+        0
     }
 
     /// Takes pages out of the object (`MADV_REMOVE`); byte offset and length.

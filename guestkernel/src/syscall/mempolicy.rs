@@ -33,7 +33,7 @@ const MODE_FLAGS: u32 = MPOL_F_STATIC_NODES | MPOL_F_RELATIVE_NODES;
 const NODES: u64 = 1024;
 
 /// The nodes of a call, as a bit for node 0 and whether there are others.
-fn nodes(addr: u64, count: u64) -> Result<(bool, bool)> {
+pub(super) fn nodes(addr: u64, count: u64) -> Result<(bool, bool)> {
     let bits = count.wrapping_sub(1);
     if bits == 0 || count == 0 || addr == 0 {
         return Ok((false, false));

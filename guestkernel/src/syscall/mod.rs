@@ -11,6 +11,7 @@ pub mod futex;
 pub mod mempolicy;
 pub mod misc;
 pub mod mm;
+pub mod pages;
 pub mod path;
 pub mod pipe;
 pub mod poll;

@@ -49,7 +49,7 @@ fn may_access(me: &Task, other: &Task) -> bool {
 }
 
 /// The memory of another process.
-fn space_of(pid: i32) -> Result<Arc<AddressSpace>> {
+pub(super) fn space_of(pid: i32) -> Result<Arc<AddressSpace>> {
     let pid = u32::try_from(pid).map_err(|_| Errno::ESRCH)?;
     let other = task::task(pid).ok_or(Errno::ESRCH)?;
     if !may_access(&current(), &other) {

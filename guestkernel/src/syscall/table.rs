@@ -5,8 +5,7 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, process, process_vm,
-    resource, sched, signal, socket, stat, time, timerfd,
+    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, process, process_vm, resource, sched, signal, socket, stat, time, timerfd, pages,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -440,7 +439,7 @@ syscalls! {
     213 epoll_create(Int) => poll::epoll_create, Full, "As Linux.";
     214 epoll_ctl_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     215 epoll_wait_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    216 remap_file_pages(Addr, Size, Hex, Size, Hex), Absent, "Not offered; obsolete or not in 64-bit Linux.";
+    216 remap_file_pages(Addr, Size, Hex, Size, Hex) => pages::remap_file_pages, Full, "As Linux.";
     217 getdents64(Fd, OutEntries64, Size) => file::getdents64, Full, "As Linux.";
     218 set_tid_address(Addr) => process::set_tid_address, Full, "As Linux.";
     219 restart_syscall() => signal::restart_syscall, Full, "As Linux.";
@@ -480,7 +479,7 @@ syscalls! {
     253 inotify_init(), Absent, "Not implemented yet.";
     254 inotify_add_watch(Fd, Path, Hex), Absent, "Not implemented yet.";
     255 inotify_rm_watch(Fd, Int), Absent, "Not implemented yet.";
-    256 migrate_pages(Int, Size, Addr, Addr), Absent, "Not implemented yet.";
+    256 migrate_pages(Int, Size, Addr, Addr) => pages::migrate_pages, Full, "As Linux.";
     257 openat(DirFd, Path, OFlags, ModeIf) => path::openat, Full, "As Linux.";
     258 mkdirat(DirFd, Path, Mode) => path::mkdirat, Full, "As Linux.";
     259 mknodat(DirFd, Path, FileMode, DeviceIf) => path::mknodat, Full, "As Linux.";
@@ -503,7 +502,7 @@ syscalls! {
     276 tee(Fd, Fd, Size, Hex), Absent, "Not implemented yet.";
     277 sync_file_range(Fd, Long, Size, Hex), Absent, "Not implemented yet.";
     278 vmsplice(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
-    279 move_pages(Int, Size, Addr, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    279 move_pages(Int, Size, Addr, Addr, Addr, Hex) => pages::move_pages, Full, "As Linux.";
     280 utimensat(DirFd, Path, FileTimes, AtFlags) => stat::utimensat, Full, "As Linux.";
     281 epoll_pwait(Fd, OutEpoll, Int, Int, SigSet, Size) => poll::epoll_pwait, Full, "As Linux.";
     282 signalfd(Fd, SigSet, Size), Absent, "Not implemented yet.";
@@ -586,10 +585,10 @@ syscalls! {
     447 memfd_secret(Hex), Absent, "Not implemented yet.";
     448 process_mrelease(Fd, Hex), Absent, "Not implemented yet.";
     449 futex_waitv(Addr, Uint, Hex, Timespec, Int) => futex::futex_waitv, Full, "As Linux.";
-    450 set_mempolicy_home_node(Addr, Size, Int, Hex), Absent, "Not implemented yet.";
-    451 cachestat(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
+    450 set_mempolicy_home_node(Addr, Size, Int, Hex) => pages::set_mempolicy_home_node, Full, "As Linux.";
+    451 cachestat(Fd, Addr, Addr, Hex) => pages::cachestat, Partial, "Nothing is known of the host\'s page cache.";
     452 fchmodat2(DirFd, Path, Mode, AtFlags) => stat::fchmodat2, Full, "As Linux.";
-    453 map_shadow_stack(Addr, Size, Hex), Absent, "Not implemented yet.";
+    453 map_shadow_stack(Addr, Size, Hex) => pages::map_shadow_stack, Partial, "As on a processor without shadow stacks.";
     454 futex_wake(Addr, Hex, Int, Hex) => futex::futex_wake, Full, "As Linux.";
     455 futex_wait(Addr, Hex, Hex, Hex, Timespec, Int) => futex::futex_wait, Full, "As Linux.";
     456 futex_requeue(Addr, Hex, Int, Int) => futex::futex_requeue, Full, "As Linux.";
@@ -598,7 +597,7 @@ syscalls! {
     459 lsm_get_self_attr(Uint, Addr, Addr, Hex), Absent, "Not implemented yet.";
     460 lsm_set_self_attr(Uint, Addr, Size, Hex), Absent, "Not implemented yet.";
     461 lsm_list_modules(Addr, Addr, Hex), Absent, "Not implemented yet.";
-    462 mseal(Addr, Size, Hex), Absent, "Not implemented yet.";
+    462 mseal(Addr, Size, Hex) => pages::mseal, Full, "As Linux.";
     463 setxattrat(), Absent, "Not implemented yet.";
     464 getxattrat(), Absent, "Not implemented yet.";
     465 listxattrat(), Absent, "Not implemented yet.";

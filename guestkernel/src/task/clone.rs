@@ -266,6 +266,7 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
         Ordering::Relaxed,
     );
     process.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+    process.oom.inherit(&parent.oom);
     process.inner.lock().exe = parent.inner.lock().exe.clone();
     process
 }

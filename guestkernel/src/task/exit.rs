@@ -62,6 +62,7 @@ pub fn exit_thread(status: i32) -> ! {
         if let Some(status) = last {
             finish(&process, status, me.with_cred(|cred| cred.uid));
         }
+        crate::mem::give_back::arm();
     }
     sched::exit_current()
 }

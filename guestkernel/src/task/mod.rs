@@ -47,6 +47,8 @@ pub mod work {
     pub const RESTORE_MASK: u32 = 4;
     /// The new task's id goes into its memory (`CLONE_CHILD_SETTID`).
     pub const SET_TID: u32 = 8;
+    /// Memory is short, or enough of it became free that the host should have it.
+    pub const MEMORY: u32 = 16;
 }
 
 /// An alternate signal stack.
@@ -376,6 +378,11 @@ pub fn exit_to_user_work(regs: &mut UserRegs) {
         let pending = me.ctx.work.load(Ordering::SeqCst);
         if pending == 0 {
             return;
+        }
+        if pending & work::MEMORY != 0 {
+            me.ctx.work.fetch_and(!work::MEMORY, Ordering::SeqCst);
+            crate::mem::pressure::relieve();
+            continue;
         }
         if pending & work::RESCHED != 0 {
             me.ctx.work.fetch_and(!work::RESCHED, Ordering::SeqCst);

@@ -85,6 +85,8 @@ pub struct Process {
     pub dumpable: AtomicU32,
     /// It has called exec since fork.
     pub did_exec: AtomicBool,
+    /// What the out-of-memory killer knows of it.
+    pub oom: crate::mm::oom::OomState,
     /// Page faults served: without and with I/O.
     pub faults: [AtomicU64; 2],
     /// When it started, CLOCK_MONOTONIC ns.
@@ -107,6 +109,7 @@ impl Process {
             subreaper: AtomicBool::new(false),
             dumpable: AtomicU32::new(1),
             did_exec: AtomicBool::new(false),
+            oom: crate::mm::oom::OomState::default(),
             faults: [AtomicU64::new(0), AtomicU64::new(0)],
             start_ns: crate::arch::clock::monotonic_ns(),
         }

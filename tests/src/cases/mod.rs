@@ -4,6 +4,7 @@ mod files;
 mod jail;
 mod life;
 mod linux;
+mod memory;
 mod process;
 mod program;
 mod refusals;
@@ -59,6 +60,9 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("idle-memory", life::idle_memory),
     ("nothing-is-left", life::nothing_is_left),
     ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),
+    ("memory-bombs", memory::bombs),
+    ("memory-first-process", memory::first_process),
+    ("memory-comes-back", memory::comes_back),
     ("strace-as-strace", trace::strace_as_strace),
 ];
 

@@ -34,6 +34,10 @@ pub(crate) enum Outcome {
     Panic { message: Vec<u8>, rip: u64, rbp: u64 },
     /// The first process cannot be started.
     StartFailed { errno: u32, message: String },
+    /// A process was killed for want of memory; so many were so far.
+    OutOfMemory { kills: u64 },
+    /// Map this much memory for the vCPU, then re-enter.
+    Populate { gpa: u64, len: u64 },
     /// Start vCPU `cpu` on `stack`, then re-enter.
     StartCpu { cpu: u32, stack: u64 },
 }
@@ -127,6 +131,11 @@ impl Server {
                 let len = self.events.take_command(gpa, capacity)?;
                 self.first_command.call_once(|| self.log.timing("first-command"));
                 Answer::value(len)
+            }
+            Request::OutOfMemory { kills } => Answer::outcome(Outcome::OutOfMemory { kills }),
+            Request::PopulateMemory { gpa, len } => {
+                self.memory.populate(gpa, len)?;
+                Answer::outcome(Outcome::Populate { gpa, len })
             }
             Request::ReleaseMemory { ranges } => {
                 done(ranges.iter().try_for_each(|range| self.memory.release(range.gpa, range.len)))

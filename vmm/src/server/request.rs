@@ -74,6 +74,8 @@ pub enum Request<'a> {
     TakeCommand { gpa: u64, capacity: u64 },
     StartCpu { cpu: u32, stack: u64 },
     ReleaseMemory { ranges: Ranges<'a> },
+    OutOfMemory { kills: u64 },
+    PopulateMemory { gpa: u64, len: u64 },
     StreamRead { stream: u32, gpa: u64, len: u64 },
     StreamWrite { stream: u32, gpa: u64, len: u64 },
     StreamArm { stream: u32, events: u16 },
@@ -139,6 +141,9 @@ impl<'a> Request<'a> {
             Hostcall::StartFailed => Self::StartFailed { errno: narrow(a[0])?, text: prefix(data, a[1])? },
             Hostcall::TakeCommand => Self::TakeCommand { gpa: a[0], capacity: a[1] },
             Hostcall::StartCpu => Self::StartCpu { cpu: narrow(a[0])?, stack: a[1] },
+            Hostcall::OutOfMemory => Self::OutOfMemory { kills: a[0] },
+            Hostcall::PopulateMemory if a[1] > hostcall::MAX_POPULATE => return Err(Errno::INVAL),
+            Hostcall::PopulateMemory => Self::PopulateMemory { gpa: a[0], len: a[1] },
             Hostcall::ReleaseMemory => Self::ReleaseMemory { ranges: Ranges::new(data, a[0])? },
             Hostcall::StreamRead | Hostcall::StreamWrite => {
                 let (stream, gpa, len) = (narrow(a[0])?, a[1], a[2]);

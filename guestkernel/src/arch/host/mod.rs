@@ -116,6 +116,11 @@ pub fn kernel_map(_va: u64, _page: PhysAddr) -> Result<()> {
     Ok(())
 }
 
+/// Takes a kernel page out; there are none here.
+pub fn kernel_unmap(_va: u64) -> Option<PhysAddr> {
+    None
+}
+
 /// One turn of a spinning wait.
 pub fn cpu_relax() {
     std::thread::yield_now();

@@ -16,6 +16,7 @@ const POLL_US: u64 = 50;
 pub fn idle() {
     let cpu = cpu::this();
     tlb::serve_retirement();
+    crate::mem::give_back::arm();
     if cpu::is_smp() {
         let end = clock::tsc() + POLL_US * clock::tsc_khz() / 1000;
         while clock::tsc() < end {

@@ -93,6 +93,14 @@ pub fn kernel_map(va: u64, page: PhysAddr) -> Result<()> {
     paging::map_kernel(PhysAddr(KERNEL_ROOT.load(Ordering::Relaxed)), va, page)
 }
 
+/// Takes a page of [`kernel_map`] out; what was there. Other CPUs may have its translation still.
+pub fn kernel_unmap(va: u64) -> Option<PhysAddr> {
+    let _guard = KERNEL_MAP.lock();
+    let page = paging::unmap_kernel(PhysAddr(KERNEL_ROOT.load(Ordering::Relaxed)), va);
+    tlb::flush_kernel(va, 4096);
+    page
+}
+
 /// One turn of a spinning wait; serves what other CPUs wait for.
 pub fn cpu_relax() {
     core::hint::spin_loop();

@@ -5,6 +5,7 @@
 
 mod memory;
 mod net;
+mod pages;
 mod pid;
 mod settings;
 mod system;

@@ -4,7 +4,7 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
 
 use super::{
-    DIR, FILE, LINK, MAGIC, memory, net, number, owner,
+    DIR, FILE, LINK, MAGIC, memory, net, number, owner, pages,
     system::{HZ, boot_ns},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         mount::Mount,
         static_fs::{Names, Node, Owner, What},
     },
-    mm::Marks,
+    mm::{Marks, oom},
     task::{self, Process, Task},
 };
 
@@ -34,7 +34,7 @@ impl Id {
         task::process(self.tid).and_then(|process| process.any_thread()).ok_or(Errno::ESRCH)
     }
 
-    fn process(self) -> Result<Arc<Process>> {
+    pub(super) fn process(self) -> Result<Arc<Process>> {
         if let Some(process) = task::process(self.tid) {
             return Ok(process);
         }
@@ -55,7 +55,7 @@ impl Id {
         Owner { uid, gid, magic: MAGIC, ..owner() }
     }
 
-    fn node(self, index: u64, mode: u32, what: What) -> Arc<Node> {
+    pub(super) fn node(self, index: u64, mode: u32, what: What) -> Arc<Node> {
         Node::new(self.owner(), self.ino(index), mode, what)
     }
 }
@@ -70,7 +70,7 @@ pub(super) fn process(pid: u32) -> Result<Arc<Node>> {
 type Read = fn(Id) -> Result<Vec<u8>>;
 
 /// Texts: name, permission bits, contents.
-const TEXTS: [(&[u8], u32, Read); 17] = [
+const TEXTS: [(&[u8], u32, Read); 16] = [
     (b"cgroup", 0o444, |_| Ok(b"0::/\n".to_vec())),
     (b"cmdline", 0o444, cmdline),
     (b"comm", 0o644, |id| Ok(format!("{}\n", comm(&*id.task()?)).into_bytes())),
@@ -80,8 +80,7 @@ const TEXTS: [(&[u8], u32, Read); 17] = [
     (b"maps", 0o444, memory::maps),
     (b"mountinfo", 0o444, mountinfo),
     (b"mounts", 0o444, mounts),
-    (b"oom_score", 0o444, |_| Ok(b"0\n".to_vec())),
-    (b"oom_score_adj", 0o644, |_| Ok(b"0\n".to_vec())),
+    (b"oom_score", 0o444, |id| Ok(format!("{}\n", oom::score(&*id.process()?)).into_bytes())),
     (b"sessionid", 0o444, |_| Ok(b"4294967295".to_vec())),
     (b"smaps", 0o444, memory::smaps),
     (b"smaps_rollup", 0o444, memory::smaps_rollup),
@@ -138,6 +137,9 @@ impl Names for ProcessDir {
             }
             return Ok(id.node(index, mode, What::Text(Box::new(move || read(id)))));
         }
+        if let Some(node) = pages::lookup(id, name) {
+            return Ok(node);
+        }
         if let Some((index, (_, target))) = LINKS.iter().enumerate().find(|(_, (known, _))| *known == name) {
             let target = *target;
             return Ok(magic(id, 40 + index as u64, 0o777, move || target(id)));
@@ -155,6 +157,7 @@ impl Names for ProcessDir {
         let dirs = DIRS.iter().take(if self.0.thread { 3 } else { 4 }).map(|name| (DIR, *name));
         let links = LINKS.iter().map(|(name, _)| (LINK, *name));
         let texts = TEXTS.iter().map(|(name, ..)| (FILE, *name));
+        let texts = texts.chain(pages::NAMES.map(|name| (FILE, name)));
         for (index, (kind, name)) in dirs.chain(links).chain(texts).enumerate().skip(cookie as usize) {
             if !emit(index as u64 + 1, kind, name) {
                 return;

@@ -6,6 +6,7 @@ use super::{DIR, FILE, dir, owner};
 use crate::{
     errno::{Errno, Result},
     fs::static_fs::{Node, Table, What},
+    mm::commit,
     random,
     sync::{Once, SpinLock},
     task::{tree, uts},
@@ -75,6 +76,20 @@ fn number(ino: u64, setting: &'static Number) -> Arc<Node> {
     Node::new(owner(), ino, 0o644, What::Setting(Box::new(read), Box::new(write)))
 }
 
+/// A number that is kept elsewhere.
+fn kept(ino: u64, (low, high): (u32, u32), get: fn() -> u32, set: fn(u32)) -> Arc<Node> {
+    let read = move || Ok(format!("{}\n", get()).into_bytes());
+    let write = move |bytes: &[u8]| {
+        let value: u32 = trimmed(bytes)?.parse().map_err(|_| Errno::EINVAL)?;
+        if !(low..=high).contains(&value) {
+            return Err(Errno::EINVAL);
+        }
+        set(value);
+        Ok(())
+    };
+    Node::new(owner(), ino, 0o644, What::Setting(Box::new(read), Box::new(write)))
+}
+
 fn trimmed(bytes: &[u8]) -> Result<&str> {
     core::str::from_utf8(bytes).map(str::trim).map_err(|_| Errno::EINVAL)
 }
@@ -129,14 +144,14 @@ fn text_of(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-static OVERCOMMIT: Number = Number::new(0, 0, 2);
 static MAX_MAP_COUNT: Number = Number::new(65_530, 0, i32::MAX as i64);
 static SWAPPINESS: Number = Number::new(60, 0, 200);
 
-static VM: Table<4> = Table::new([
+static VM: Table<5> = Table::new([
     (b"max_map_count", FILE, || number(160, &MAX_MAP_COUNT)),
     (b"mmap_min_addr", FILE, || line(161, || "65536".into())),
-    (b"overcommit_memory", FILE, || number(162, &OVERCOMMIT)),
+    (b"overcommit_memory", FILE, || kept(162, (0, 2), commit::mode, commit::set_mode)),
+    (b"overcommit_ratio", FILE, || kept(164, (0, u32::MAX >> 1), commit::ratio, commit::set_ratio)),
     (b"swappiness", FILE, || number(163, &SWAPPINESS)),
 ]);
 

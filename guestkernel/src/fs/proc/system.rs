@@ -6,6 +6,7 @@ use core::fmt::Write;
 use crate::{
     arch::{clock, cpu},
     mem::frame,
+    mm::commit,
     task::{self, sched},
 };
 
@@ -77,8 +78,8 @@ pub(super) fn meminfo() -> Vec<u8> {
         ("Mapped", 0),
         ("Shmem", 0),
         ("Slab", 0),
-        ("CommitLimit", stats.total),
-        ("Committed_AS", stats.total - stats.free),
+        ("CommitLimit", commit::limit()),
+        ("Committed_AS", commit::committed()),
         ("VmallocTotal", 34_359_738_367 << 10),
         ("HugePages_Total", 0),
         ("HugePages_Free", 0),

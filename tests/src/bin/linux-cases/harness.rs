@@ -117,6 +117,8 @@ pub(crate) fn child(words: &[String]) -> i32 {
             println!("words {rest:?} environment {env:?}");
             0
         }
+        ["bomb", kind] => crate::bomb::explode(kind),
+        ["come-and-go", mib] => crate::bomb::come_and_go(mib),
         _ => 98,
     }
 }

@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "a program of the tests")]
 
 mod futex;
+mod bomb;
 mod harness;
 mod memory;
 mod memory_advise;
@@ -17,6 +18,7 @@ mod memory_fork;
 mod memory_map;
 mod memory_memfd;
 mod memory_race;
+mod mm_pages;
 mod out;
 mod process;
 mod sched;
@@ -65,6 +67,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     unix_datagram::CASES,
     unix_pass::CASES,
     unix_wait::CASES,
+    mm_pages::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
