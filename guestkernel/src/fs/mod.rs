@@ -26,6 +26,7 @@ pub mod memfd;
 pub mod mount;
 pub mod namei;
 pub mod perm;
+pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod proc;

@@ -12,6 +12,7 @@ pub mod mempolicy;
 pub mod misc;
 pub mod mm;
 pub mod path;
+pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod process;

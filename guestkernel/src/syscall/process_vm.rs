@@ -35,7 +35,7 @@ fn remote(addr: u64, count: u64) -> Result<Vec<Piece>> {
 }
 
 /// Whether `me` may read and write `other`'s memory, as for ptrace(2).
-fn may_access(me: &Task, other: &Task) -> bool {
+pub(super) fn may_access(me: &Task, other: &Task) -> bool {
     if Arc::ptr_eq(&me.process, &other.process) {
         return true;
     }

@@ -5,8 +5,8 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, process, process_vm,
-    resource, sched, signal, stat, time, timerfd,
+    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pidfd, pipe, poll, process,
+    process_vm, resource, sched, signal, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -280,7 +280,7 @@ syscalls! {
     53 socketpair(Int, Hex, Int, Addr), Absent, "Not implemented yet.";
     54 setsockopt(Fd, Int, Int, Addr, Size), Absent, "Not implemented yet.";
     55 getsockopt(Fd, Int, Int, Addr, Addr), Absent, "Not implemented yet.";
-    56 clone(Clone, CloneRest) => R process::clone, Partial, "No namespaces (EINVAL), no CLONE_PIDFD, CLONE_PTRACE is ignored, CLONE_IO has no effect.";
+    56 clone(Clone, CloneRest) => R process::clone, Partial, "No namespaces (EINVAL), CLONE_PTRACE is ignored, CLONE_IO has no effect.";
     57 fork() => R process::fork, Full, "As Linux.";
     58 vfork() => R process::vfork, Full, "As Linux.";
     59 execve(Path, Argv, Envp) => R process::execve, Partial, "ELF programs and `#!` scripts; no binfmt_misc.";
@@ -471,7 +471,7 @@ syscalls! {
     244 mq_notify(Fd, Addr), Absent, "Not implemented yet.";
     245 mq_getsetattr(Fd, Addr, Addr), Absent, "Not implemented yet.";
     246 kexec_load(Addr, Size, Addr, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    247 waitid(IdType, Int, OutInfo, Wait, OutWaitUsage) => process::waitid, Partial, "No P_PIDFD.";
+    247 waitid(IdType, Int, OutInfo, Wait, OutWaitUsage) => process::waitid, Full, "As Linux.";
     248 add_key(Path, Path, Addr, Size, Int), Absent, "Not implemented yet.";
     249 request_key(Path, Path, Path, Int), Absent, "Not implemented yet.";
     250 keyctl(Int, Hex, Hex, Hex, Hex), Absent, "Not implemented yet.";
@@ -560,7 +560,7 @@ syscalls! {
     333 io_pgetevents(Addr, Long, Long, Addr, Timespec, Addr), Absent, "Not implemented yet.";
     334 rseq(Addr, Hex, Hex, Hex), Absent, "Not implemented yet.";
     335 uretprobe(), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    424 pidfd_send_signal(Fd, Sig, Addr, Hex), Absent, "Not implemented yet.";
+    424 pidfd_send_signal(Fd, Sig, Addr, Hex) => pidfd::pidfd_send_signal, Full, "As Linux; a directory of /proc is EBADF.";
     425 io_uring_setup(Uint, Addr), Absent, "Not implemented yet.";
     426 io_uring_enter(Fd, Uint, Uint, Hex, SigSet, Size), Absent, "Not implemented yet.";
     427 io_uring_register(Fd, Uint, Addr, Uint), Absent, "Not implemented yet.";
@@ -570,11 +570,11 @@ syscalls! {
     431 fsconfig(Fd, Uint, Path, Addr, Int), Absent, "Not implemented yet.";
     432 fsmount(Fd, Hex, Hex), Absent, "Not implemented yet.";
     433 fspick(DirFd, Path, Hex), Absent, "Not implemented yet.";
-    434 pidfd_open(Int, Hex), Absent, "Not implemented yet.";
-    435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; set_tid and cgroup are EINVAL.";
+    434 pidfd_open(Int, Hex) => pidfd::pidfd_open, Full, "As Linux.";
+    435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; no cgroup to start in: EBADF.";
     436 close_range(Uint, Uint, CloseRange) => file::close_range, Full, "As Linux.";
     437 openat2(DirFd, Path, Addr, Size) => path::openat2, Full, "As Linux.";
-    438 pidfd_getfd(Fd, Fd, Hex), Absent, "Not implemented yet.";
+    438 pidfd_getfd(Fd, Fd, Hex) => pidfd::pidfd_getfd, Full, "As Linux.";
     439 faccessat2(DirFd, Path, Access, AtAccess) => path::faccessat2, Full, "As Linux.";
     440 process_madvise(Fd, Addr, Size, Int, Hex), Absent, "Not implemented yet.";
     441 epoll_pwait2(Fd, OutEpoll, Int, Timespec, SigSet, Size) => poll::epoll_pwait2, Full, "As Linux.";

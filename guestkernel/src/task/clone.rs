@@ -13,6 +13,7 @@ use super::{
 use crate::{
     arch::{UserRegs, uaccess},
     errno::{Errno, Result},
+    fs::pidfd,
     mem::kstack::KernelStack,
     signal::{Handlers, SIGCHLD},
     task::wait::WaitQueue,
@@ -97,13 +98,29 @@ pub struct CloneArgs {
     pub tls: u64,
     /// Signal to the parent at the child's end; 0 = none.
     pub exit_signal: u32,
+    /// Where the descriptor of the child goes in the parent's memory.
+    pub pidfd: u64,
+    /// The id that the child is to have.
+    pub wanted_tid: Option<i32>,
+    /// Descriptor of the cgroup to start in.
+    pub cgroup: i32,
 }
 
 impl CloneArgs {
     /// fork(2).
     #[must_use]
     pub const fn fork() -> Self {
-        Self { flags: Flags::empty(), stack: 0, parent_tid: 0, child_tid: 0, tls: 0, exit_signal: SIGCHLD }
+        Self {
+            flags: Flags::empty(),
+            stack: 0,
+            parent_tid: 0,
+            child_tid: 0,
+            tls: 0,
+            exit_signal: SIGCHLD,
+            pidfd: 0,
+            wanted_tid: None,
+            cgroup: -1,
+        }
     }
 
     /// Refuses the combinations that Linux refuses.
@@ -121,17 +138,13 @@ impl CloneArgs {
             && excludes(Flags::THREAD, Flags::NEWUSER | Flags::NEWPID)
             && excludes(Flags::NEWIPC, Flags::SYSVSEM)
             && excludes(Flags::CLEAR_SIGHAND, Flags::SIGHAND)
-            && excludes(Flags::PIDFD, Flags::DETACHED)
-            && self.exit_signal <= crate::signal::MAX;
+            && excludes(Flags::PIDFD, Flags::DETACHED);
         if !valid {
             return Err(Errno::EINVAL);
         }
         if flags.intersects(Flags::NAMESPACES) {
             let may = current().with_cred(|cred| cred.capable(Caps::SYS_ADMIN));
             return Err(if may || flags.contains(Flags::NEWUSER) { Errno::EINVAL } else { Errno::EPERM });
-        }
-        if flags.intersects(Flags::PIDFD | Flags::INTO_CGROUP) {
-            return Err(Errno::EINVAL);
         }
         // The first process cannot have siblings.
         if flags.contains(Flags::PARENT) && current().process.pid == 1 {
@@ -211,6 +224,25 @@ fn check_limit(me: &Task) -> Result<()> {
     }
 }
 
+/// Gives the parent a descriptor of the child. The number.
+fn make_pidfd(me: &Task, child: &Arc<Task>, args: &CloneArgs) -> Result<i32> {
+    let file = pidfd::open(child, args.flags.contains(Flags::THREAD), 0);
+    let files = me.files();
+    let fd = files.install(file, true, 0, me.process.rlimit(Resource::OpenFiles).soft)?;
+    uaccess::put(args.pidfd, &fd).inspect_err(|_| drop(files.close(fd)))?;
+    Ok(fd)
+}
+
+/// An id for the child: any, or what the caller wants.
+fn child_id(me: &Task, args: &CloneArgs) -> Result<u32> {
+    let Some(wanted) = args.wanted_tid else { return tree::lock().allocate() };
+    let id = u32::try_from(wanted).ok().filter(|&id| id != 0 && id < tree::PID_MAX).ok_or(Errno::EINVAL)?;
+    if !me.with_cred(|cred| cred.capable(Caps::SYS_ADMIN) || cred.capable(Caps::CHECKPOINT_RESTORE)) {
+        return Err(Errno::EPERM);
+    }
+    tree::lock().claim(id)
+}
+
 /// Makes the child and enters it in the table.
 fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     let flags = args.flags;
@@ -233,7 +265,7 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
         files: Some(if flags.contains(Flags::FILES) { files } else { files.fork() }),
         fs: Some(if flags.contains(Flags::FS) { fs } else { fs.fork() }),
     };
-    let tid = tree::lock().allocate()?;
+    let tid = child_id(me, args)?;
     let process = if flags.contains(Flags::THREAD) {
         me.process.clone()
     } else {
@@ -242,7 +274,15 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     let mut child = Task::build(tid, process, ctx, Some(stack), me.cred(), parts);
     inherit(&mut child, me, args);
     let child = Arc::new(child);
-    enter(&child, me, flags)?;
+    // Before the child can be seen: from there on nothing may fail.
+    let pidfd = if flags.contains(Flags::PIDFD) { Some(make_pidfd(me, &child, args)?) } else { None };
+    let entered = if flags.contains(Flags::INTO_CGROUP) { into_cgroup(me, args) } else { Ok(()) };
+    if let Err(error) = entered.and_then(|()| enter(&child, me, flags)) {
+        if let Some(fd) = pidfd {
+            drop(me.files().close(fd));
+        }
+        return Err(error);
+    }
     Ok(child)
 }
 
@@ -305,16 +345,30 @@ fn inherit_share(child: &mut Task, me: &Task) {
     }
 }
 
+/// No descriptor is one of a cgroup.
+fn into_cgroup(me: &Task, args: &CloneArgs) -> Result<()> {
+    me.file(args.cgroup).and(Err(Errno::EBADF))
+}
+
 /// Enters the child in its group and in the table.
 fn enter(child: &Arc<Task>, me: &Task, flags: Flags) -> Result<()> {
     let mut tree = tree::lock();
+    if tree.was_taken(child.tid()) {
+        return Err(Errno::EAGAIN);
+    }
     if !flags.contains(Flags::THREAD) {
         let caller = me.process.pid;
-        let parent = if flags.contains(Flags::PARENT) { tree.parent_of(caller) } else { caller };
-        let place = tree.node(caller).map(|node| (node.pgid, node.sid));
-        tree.add_process(child.process.clone(), parent);
-        if let (Some((pgid, sid)), Some(node)) = (place, tree.node_mut(child.tid())) {
-            (node.pgid, node.sid) = (pgid, sid);
+        let Some((mut parent, pgid, sid)) =
+            tree.node(caller).map(|node| ((node.parent, node.parent_thread), node.pgid, node.sid))
+        else {
+            return Err(Errno::EAGAIN);
+        };
+        if !flags.contains(Flags::PARENT) {
+            parent = (caller, me.tid());
+        }
+        tree.add_process(child.process.clone(), parent.0);
+        if let Some(node) = tree.node_mut(child.tid()) {
+            (node.parent_thread, node.pgid, node.sid) = (parent.1, pgid, sid);
         }
     }
     {

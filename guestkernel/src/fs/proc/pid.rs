@@ -2,6 +2,7 @@
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
+use linux_raw_sys::general::O_CLOEXEC;
 
 use super::{
     DIR, FILE, LINK, MAGIC, memory, number, owner,
@@ -209,8 +210,10 @@ impl Names for Descriptors {
                 let file = descriptor(id, fd)?;
                 let mount = file.path().mount.id;
                 let ino = file.attr()?.ino;
-                let (position, flags) = (file.position(), file.flags());
-                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n")
+                let cloexec = id.task()?.files().cloexec(fd).unwrap_or(false);
+                let (position, flags) = (file.position(), file.flags() | if cloexec { O_CLOEXEC } else { 0 });
+                let own = file.ops().info();
+                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n{own}")
                     .into_bytes())
             };
             return Ok(id.node(index, 0o400, What::Text(Box::new(read))));

@@ -19,6 +19,9 @@ mod memory_race;
 mod out;
 mod process;
 mod sys;
+mod task_clone;
+mod task_pidfd;
+mod task_wait;
 mod timer;
 
 pub(crate) use out::Out;
@@ -51,6 +54,9 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     memory_fork::CASES,
     memory_copy::CASES,
     memory_race::CASES,
+    task_pidfd::CASES,
+    task_clone::CASES,
+    task_wait::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
