@@ -16,6 +16,7 @@ pub mod futex;
 pub mod mem;
 pub mod mm;
 pub mod random;
+pub mod seccomp;
 pub mod signal;
 pub mod sync;
 pub mod syscall;

@@ -99,7 +99,8 @@ impl Facts {
         let mut words = [0; WORDS];
         words[0] = regs.orig_rax as u32;
         words[1] = ARCH;
-        let halves = core::iter::once(regs.rip).chain(regs.args()).flat_map(|long| [long as u32, (long >> 32) as u32]);
+        let halves =
+            core::iter::once(regs.rip).chain(regs.args()).flat_map(|long| [long as u32, (long >> 32) as u32]);
         words[2..].iter_mut().zip(halves).for_each(|(to, half)| *to = half);
         Self(words)
     }
@@ -178,6 +179,12 @@ impl Filter {
     #[must_use]
     pub fn logs(&self) -> bool {
         self.log
+    }
+
+    /// Whether a filter of the list has a listener.
+    #[must_use]
+    pub fn has_listener(&self) -> bool {
+        self.list().any(|filter| filter.listener.is_some())
     }
 
     /// Who decides for it.

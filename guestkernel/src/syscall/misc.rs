@@ -168,7 +168,8 @@ pub fn prctl(args: &Args) -> Result<u64> {
             Ok(0)
         }
         pr::PR_GET_TIMERSLACK => Ok(me.timer_slack.load(Ordering::Relaxed)),
-        pr::PR_GET_SECCOMP => Ok(0),
+        pr::PR_GET_SECCOMP => Ok(me.seccomp.mode() as u64),
+        pr::PR_SET_SECCOMP => super::seccomp::prctl(value, args.0[2]),
         pr::PR_GET_TSC => uaccess::put(value, &1u32).map(|()| 0),
         pr::PR_SET_TSC if value == 1 => Ok(0),
         _ => capability_prctl(&me, args),

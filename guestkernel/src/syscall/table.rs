@@ -6,7 +6,7 @@
 
 use super::{
     Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pidfd, pipe, poll, process,
-    process_vm, resource, sched, signal, stat, time, timerfd,
+    process_vm, resource, sched, seccomp, signal, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -541,7 +541,7 @@ syscalls! {
     314 sched_setattr(Int, Addr, Hex) => sched::sched_setattr, Partial, "No bandwidth for SCHED_DEADLINE (EBUSY), no utilisation clamps (EOPNOTSUPP).";
     315 sched_getattr(Int, Addr, Size, Hex) => sched::sched_getattr, Full, "As Linux.";
     316 renameat2(DirFd, Path, DirFd, Path, Rename) => path::renameat2, Full, "As Linux.";
-    317 seccomp(Hex, Hex, Addr), Absent, "Not implemented yet.";
+    317 seccomp(Hex, Hex, Addr) => seccomp::seccomp, Full, "As Linux; without a tracer.";
     318 getrandom(OutRandom, Size, Random) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";
     319 memfd_create(Path, Hex) => process_vm::memfd_create, Partial, "No huge pages: ENOSYS.";
     320 kexec_file_load(Fd, Fd, Size, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";

@@ -376,6 +376,8 @@ fn enter(child: &Arc<Task>, me: &Task, flags: Flags) -> Result<()> {
         if inner.end.is_some() || inner.job.stop != 0 {
             return Err(Errno::ERESTARTNOINTR);
         }
+        // Under the lock that TSYNC takes: either it sees the child, or the child sees what it did.
+        child.seccomp.inherit(&me.seccomp);
         inner.threads.push(child.clone());
     }
     tree.add_task(child.clone());

@@ -152,6 +152,8 @@ pub struct Task {
     pub no_new_privs: AtomicBool,
     /// It is on its way out: takes no signals.
     pub exiting: AtomicBool,
+    /// What system calls it may make.
+    pub seccomp: crate::seccomp::State,
     /// A vfork parent waits for this.
     pub vfork: SpinLock<Option<Arc<clone::VforkDone>>>,
     /// The TSC-based clock when it started, ns.
@@ -198,6 +200,7 @@ impl Task {
             timer_slack: AtomicU64::new(50_000),
             no_new_privs: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
+            seccomp: crate::seccomp::State::default(),
             vfork: SpinLock::new(None),
             start_ns: crate::arch::clock::monotonic_ns(),
         }

@@ -382,8 +382,10 @@ fn status(id: Id) -> Result<Vec<u8>> {
     let mask = task.sched.affinity() & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
     let _ = write!(
         out,
-        "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+        "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
         u8::from(task.no_new_privs.load(Ordering::Relaxed)),
+        task.seccomp.mode() as u8,
+        task.seccomp.count(),
         cpus - 1,
         task.sched.switches[0].load(Ordering::Relaxed),
         task.sched.switches[1].load(Ordering::Relaxed),

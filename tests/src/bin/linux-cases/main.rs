@@ -21,6 +21,7 @@ mod process;
 mod sys;
 mod task_clone;
 mod task_pidfd;
+mod task_seccomp;
 mod task_wait;
 mod timer;
 
@@ -57,6 +58,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task_pidfd::CASES,
     task_clone::CASES,
     task_wait::CASES,
+    task_seccomp::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
