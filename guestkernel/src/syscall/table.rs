@@ -5,8 +5,8 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pidfd, pipe, poll, process,
-    process_vm, resource, sched, seccomp, signal, stat, time, timerfd,
+    Args, absent, cred, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, path, pidfd, pipe, poll,
+    prctl, process, process_vm, resource, sched, seccomp, signal, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -381,7 +381,7 @@ syscalls! {
     154 modify_ldt(Int, Addr, Size), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     155 pivot_root(Path, Path), Absent, "Not implemented yet.";
     156 _sysctl(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    157 prctl(Prctl, PrctlRest) => misc::prctl, Partial, "Names, dumpable, death signal, capabilities, subreaper, no_new_privs, timer slack; others are EINVAL.";
+    157 prctl(Prctl, PrctlRest) => prctl::prctl, Partial, "No PR_SET_MM, MDWE, names of memory, user dispatch of calls; speculation cannot be changed.";
     158 arch_prctl(ArchPrctl, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
     159 adjtimex(Addr), Absent, "Not implemented yet.";
     160 setrlimit(Resource, Limit) => resource::setrlimit, Full, "As Linux.";
@@ -475,8 +475,8 @@ syscalls! {
     248 add_key(Path, Path, Addr, Size, Int), Absent, "Not implemented yet.";
     249 request_key(Path, Path, Path, Int), Absent, "Not implemented yet.";
     250 keyctl(Int, Hex, Hex, Hex, Hex), Absent, "Not implemented yet.";
-    251 ioprio_set(Int, Int, Hex), Absent, "Not implemented yet.";
-    252 ioprio_get(Int, Int), Absent, "Not implemented yet.";
+    251 ioprio_set(Int, Int, Hex) => ioprio::ioprio_set, Partial, "The priority is kept but does not weigh: the host orders I/O.";
+    252 ioprio_get(Int, Int) => ioprio::ioprio_get, Full, "As Linux.";
     253 inotify_init(), Absent, "Not implemented yet.";
     254 inotify_add_watch(Fd, Path, Hex), Absent, "Not implemented yet.";
     255 inotify_rm_watch(Fd, Int), Absent, "Not implemented yet.";
@@ -536,7 +536,7 @@ syscalls! {
     309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
     310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_readv, Full, "As Linux.";
     311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_writev, Full, "As Linux.";
-    312 kcmp(Int, Int, Int, Hex, Hex), Absent, "Not implemented yet.";
+    312 kcmp(Int, Int, Int, Hex, Hex) => kcmp::kcmp, Partial, "No KCMP_EPOLL_TFD.";
     313 finit_module(Fd, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     314 sched_setattr(Int, Addr, Hex) => sched::sched_setattr, Partial, "No bandwidth for SCHED_DEADLINE (EBUSY), no utilisation clamps (EOPNOTSUPP).";
     315 sched_getattr(Int, Addr, Size, Hex) => sched::sched_getattr, Full, "As Linux.";

@@ -305,6 +305,7 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
         },
         Ordering::Relaxed,
     );
+    process.no_huge_pages.store(parent.no_huge_pages.load(Ordering::Relaxed), Ordering::Relaxed);
     process.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.inner.lock().exe = parent.inner.lock().exe.clone();
     process
@@ -331,6 +332,9 @@ fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
     inherit_share(child, me);
     *child.memory_policy.get_mut() = me.memory_policy.load(Ordering::Relaxed);
     *child.timer_slack.get_mut() = me.timer_slack.load(Ordering::Relaxed);
+    *child.default_timer_slack.get_mut() = me.timer_slack.load(Ordering::Relaxed);
+    *child.io_priority.get_mut() = me.io_priority.load(Ordering::Relaxed);
+    *child.traits.get_mut() = me.traits();
     *child.no_new_privs.get_mut() = me.no_new_privs.load(Ordering::Relaxed);
 }
 

@@ -49,6 +49,16 @@ pub mod work {
     pub const SET_TID: u32 = 8;
 }
 
+/// Bits of a task's traits, which prctl(2) sets.
+pub mod trait_bits {
+    /// It writes dirty memory back.
+    pub const IO_FLUSHER: u32 = 1;
+    /// It has a policy of its own for broken memory.
+    pub const MCE_OWN: u32 = 2;
+    /// That policy: to be told early.
+    pub const MCE_EARLY: u32 = 4;
+}
+
 /// An alternate signal stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AltStack {
@@ -148,6 +158,11 @@ pub struct Task {
     pub memory_policy: AtomicU32,
     /// Timer slack, ns.
     pub timer_slack: AtomicU64,
+    /// What [`Self::timer_slack`] goes back to, ns.
+    pub default_timer_slack: AtomicU64,
+    /// I/O priority, `IOPRIO_*`; 0 = none of its own.
+    pub io_priority: AtomicU32,
+    traits: AtomicU32,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: AtomicBool,
     /// It is on its way out: takes no signals.
@@ -198,6 +213,9 @@ impl Task {
             reset_on_fork: AtomicBool::new(false),
             memory_policy: AtomicU32::new(0),
             timer_slack: AtomicU64::new(50_000),
+            default_timer_slack: AtomicU64::new(50_000),
+            io_priority: AtomicU32::new(0),
+            traits: AtomicU32::new(0),
             no_new_privs: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
             seccomp: crate::seccomp::State::default(),
@@ -295,6 +313,17 @@ impl Task {
         let cred = Arc::new(cred);
         let old = core::mem::replace(&mut *self.cred.lock(), cred);
         drop(old);
+    }
+
+    /// Its [`trait_bits`].
+    #[must_use]
+    pub fn traits(&self) -> u32 {
+        self.traits.load(Ordering::Relaxed)
+    }
+
+    /// Sets those of `mask`. Only the task itself does so.
+    pub fn set_traits(&self, mask: u32, bits: u32) {
+        self.traits.store(self.traits() & !mask | bits & mask, Ordering::Relaxed);
     }
 
     /// Its name, at most 15 bytes.

@@ -97,6 +97,8 @@ pub struct Process {
     pub subreaper: AtomicBool,
     /// `PR_SET_DUMPABLE`.
     pub dumpable: AtomicU32,
+    /// `PR_SET_THP_DISABLE`.
+    pub no_huge_pages: AtomicBool,
     /// It has called exec since fork.
     pub did_exec: AtomicBool,
     /// Page faults served: without and with I/O.
@@ -122,6 +124,7 @@ impl Process {
             unkillable: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
             dumpable: AtomicU32::new(1),
+            no_huge_pages: AtomicBool::new(false),
             did_exec: AtomicBool::new(false),
             faults: [AtomicU64::new(0), AtomicU64::new(0)],
             start_ns: crate::arch::clock::monotonic_ns(),

@@ -20,7 +20,9 @@ mod out;
 mod process;
 mod sys;
 mod task_clone;
+mod task_cred;
 mod task_pidfd;
+mod task_prctl;
 mod task_seccomp;
 mod task_wait;
 mod timer;
@@ -59,6 +61,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task_clone::CASES,
     task_wait::CASES,
     task_seccomp::CASES,
+    task_prctl::CASES,
+    task_cred::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
