@@ -25,6 +25,7 @@ pub mod locks;
 pub mod memfd;
 pub mod mount;
 pub mod namei;
+pub mod nsfs;
 pub mod perm;
 pub mod pidfd;
 pub mod pipe;

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use super::{Args, process_vm::may_access};
 use crate::{
+    arch::uaccess,
     errno::{Errno, Result},
     task::{Task, current, tree},
 };
@@ -15,6 +16,7 @@ const FS: i32 = 3;
 const HANDLERS: i32 = 4;
 const IO: i32 = 5;
 const UNDO: i32 = 6;
+const TARGET: i32 = 7;
 
 fn named(tid: i32) -> Result<Arc<Task>> {
     u32::try_from(tid).ok().and_then(tree::task).ok_or(Errno::ESRCH)
@@ -48,6 +50,11 @@ pub fn kcmp(args: &Args) -> Result<u64> {
         HANDLERS => Ok(compare(&one.process.handlers(), &other.process.handlers())),
         // Nobody has any, which is the same.
         IO | UNDO => Ok(0),
+        TARGET => {
+            let _: [u32; 3] = uaccess::get(args.0[4])?;
+            one.file(args.int(3))?;
+            Err(Errno::EINVAL)
+        }
         _ => Err(Errno::EINVAL),
     }
 }

@@ -126,8 +126,6 @@ fn machine_prctl(me: &Task, args: &Args) -> Result<u64> {
             Ok(u64::from(me.traits() & trait_bits::IO_FLUSHER != 0))
         }
         pr::PR_GET_SPECULATION_CTRL | pr::PR_SET_SPECULATION_CTRL => speculation(args),
-        // No two threads of a CPU share a core here.
-        pr::PR_SCHED_CORE => Err(Errno::ENODEV),
         pr::PR_SET_MM if !me.with_cred(|cred| cred.capable(Caps::SYS_RESOURCE)) => {
             let of_arrays =
                 matches!(args.uint(1), pr::PR_SET_MM_AUXV | pr::PR_SET_MM_MAP | pr::PR_SET_MM_MAP_SIZE);
@@ -149,7 +147,11 @@ fn machine_check(me: &Task, args: &Args) -> Result<u64> {
         (pr::PR_MCE_KILL_CLEAR, _) | (_, pr::PR_MCE_KILL_DEFAULT) => 0,
         (_, pr::PR_MCE_KILL_EARLY) => MCE_OWN | MCE_EARLY,
         (_, pr::PR_MCE_KILL_LATE) => MCE_OWN,
-        _ => return Err(Errno::EINVAL),
+        _ => {
+            // As on Linux it has a policy of its own from the first try on.
+            me.set_traits(MCE_OWN, MCE_OWN);
+            return Err(Errno::EINVAL);
+        }
     };
     me.set_traits(MCE_OWN | MCE_EARLY, bits);
     Ok(0)

@@ -280,7 +280,7 @@ syscalls! {
     53 socketpair(Int, Hex, Int, Addr), Absent, "Not implemented yet.";
     54 setsockopt(Fd, Int, Int, Addr, Size), Absent, "Not implemented yet.";
     55 getsockopt(Fd, Int, Int, Addr, Addr), Absent, "Not implemented yet.";
-    56 clone(Clone, CloneRest) => R process::clone, Partial, "No namespaces (EINVAL), CLONE_PTRACE is ignored, CLONE_IO has no effect.";
+    56 clone(Clone, CloneRest) => R process::clone, Partial, "UTS, IPC and cgroup namespaces, no others (EINVAL); CLONE_PTRACE is ignored, CLONE_IO has no effect.";
     57 fork() => R process::fork, Full, "As Linux.";
     58 vfork() => R process::vfork, Full, "As Linux.";
     59 execve(Path, Argv, Envp) => R process::execve, Partial, "ELF programs and `#!` scripts; no binfmt_misc.";
@@ -496,7 +496,7 @@ syscalls! {
     269 faccessat(DirFd, Path, Access) => path::faccessat, Full, "As Linux.";
     270 pselect6(Int, FdSet, FdSet, FdSet, Timespec, SelectMask) => poll::pselect6, Full, "As Linux.";
     271 ppoll(PollFds, Size, Timespec, SigSet, Size) => poll::ppoll, Full, "As Linux.";
-    272 unshare(CloneFlags) => process::unshare, Partial, "CLONE_FS and CLONE_FILES; namespaces are EPERM.";
+    272 unshare(CloneFlags) => process::unshare, Partial, "CLONE_FS, CLONE_FILES, UTS, IPC and cgroup namespaces; other namespaces are EINVAL.";
     273 set_robust_list(Addr, Size) => futex::set_robust_list, Full, "As Linux.";
     274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
     275 splice(Fd, Addr, Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
@@ -532,7 +532,7 @@ syscalls! {
     305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
     307 sendmmsg(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
-    308 setns(Fd, CloneFlags), Absent, "Not implemented yet.";
+    308 setns(Fd, CloneFlags) => process::setns, Partial, "UTS, IPC and cgroup namespaces; of the others there is one each.";
     309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
     310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_readv, Full, "As Linux.";
     311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_writev, Full, "As Linux.";

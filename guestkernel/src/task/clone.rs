@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::{
     AltStack, Parts, Process, Task,
     cred::Caps,
-    current,
+    current, namespace,
     rlimit::{INFINITY, Resource},
     sched, tree, work,
 };
@@ -142,15 +142,27 @@ impl CloneArgs {
         if !valid {
             return Err(Errno::EINVAL);
         }
-        if flags.intersects(Flags::NAMESPACES) {
-            let may = current().with_cred(|cred| cred.capable(Caps::SYS_ADMIN));
-            return Err(if may || flags.contains(Flags::NEWUSER) { Errno::EINVAL } else { Errno::EPERM });
-        }
+        check_namespaces(flags)?;
         // The first process cannot have siblings.
         if flags.contains(Flags::PARENT) && current().process.pid == 1 {
             return Err(Errno::EINVAL);
         }
         Ok(())
+    }
+}
+
+/// Whether the caller may have the new namespaces that `flags` ask for.
+fn check_namespaces(flags: Flags) -> Result<()> {
+    let wanted = flags & (Flags::NAMESPACES | Flags::NEWTIME);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let may = current().with_cred(|cred| cred.capable(Caps::SYS_ADMIN));
+    match namespace::NEW.contains(wanted) {
+        true if may => Ok(()),
+        // As where Linux was built without them.
+        _ if may || wanted.contains(Flags::NEWUSER) => Err(Errno::EINVAL),
+        _ => Err(Errno::EPERM),
     }
 }
 
@@ -315,6 +327,9 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
 fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
     let flags = args.flags;
     *child.comm.get_mut() = me.comm();
+    let namespaces = me.namespaces();
+    let new = flags.intersects(namespace::NEW);
+    *child.namespaces.get_mut() = if new { namespaces.unshare(flags) } else { namespaces };
     child.signals.blocked = AtomicU64::new(me.blocked().0);
     *child.signals.alt_stack.get_mut() = if flags.contains(Flags::VM) && !flags.contains(Flags::VFORK) {
         AltStack::default()
@@ -403,10 +418,7 @@ pub(super) fn store_own_tid(me: &Task) {
 /// `EPERM` for namespaces without the right, `EINVAL` for what cannot be unshared.
 pub fn unshare(flags: Flags) -> Result<()> {
     let me = current();
-    if flags.intersects(Flags::NAMESPACES | Flags::NEWTIME) {
-        let may = me.with_cred(|cred| cred.capable(Caps::SYS_ADMIN));
-        return Err(if may || flags.contains(Flags::NEWUSER) { Errno::EINVAL } else { Errno::EPERM });
-    }
+    check_namespaces(flags)?;
     let group = Flags::THREAD | Flags::SIGHAND | Flags::VM;
     if flags.intersects(group) && me.process.inner.lock().threads.len() > 1 {
         return Err(Errno::EINVAL);
@@ -416,6 +428,9 @@ pub fn unshare(flags: Flags) -> Result<()> {
     }
     if flags.contains(Flags::FILES) {
         drop(me.set_files(Some(me.files().fork())));
+    }
+    if flags.intersects(namespace::NEW) {
+        me.set_namespaces(me.namespaces().unshare(flags));
     }
     Ok(())
 }

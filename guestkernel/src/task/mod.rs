@@ -9,6 +9,7 @@ pub mod clone;
 pub mod cred;
 pub mod exec;
 pub mod exit;
+pub mod namespace;
 pub mod process;
 pub mod rlimit;
 pub mod sched;
@@ -139,6 +140,7 @@ pub struct Task {
     files: SpinLock<Option<Arc<FdTable>>>,
     fs: SpinLock<Option<Arc<FsContext>>>,
     cred: SpinLock<Arc<Cred>>,
+    namespaces: SpinLock<Arc<namespace::Namespaces>>,
     comm: SpinLock<[u8; 16]>,
     /// Signals.
     pub signals: TaskSignals,
@@ -203,6 +205,7 @@ impl Task {
             files: SpinLock::new(parts.files),
             fs: SpinLock::new(parts.fs),
             cred: SpinLock::new(cred),
+            namespaces: SpinLock::new(namespace::initial()),
             comm: SpinLock::new([0; 16]),
             signals: TaskSignals::default(),
             clear_child_tid: AtomicU64::new(0),
@@ -295,6 +298,18 @@ impl Task {
     /// Replaces them.
     pub fn set_fs(&self, fs: Option<Arc<FsContext>>) -> Option<Arc<FsContext>> {
         core::mem::replace(&mut *self.fs.lock(), fs)
+    }
+
+    /// Its namespaces.
+    #[must_use]
+    pub fn namespaces(&self) -> Arc<namespace::Namespaces> {
+        self.namespaces.lock().clone()
+    }
+
+    /// Replaces its namespaces.
+    pub fn set_namespaces(&self, namespaces: Arc<namespace::Namespaces>) {
+        let old = core::mem::replace(&mut *self.namespaces.lock(), namespaces);
+        drop(old);
     }
 
     /// Its credentials.

@@ -13,10 +13,11 @@ use crate::{
     fs::{
         File, FsContext, Path,
         mount::Mount,
+        nsfs,
         static_fs::{Names, Node, Owner, What},
     },
     mm::Marks,
-    task::{self, Process, Task},
+    task::{self, Process, Task, namespace::Kind},
 };
 
 /// A thread's directory: of the process (`/proc/PID`) or of the thread itself.
@@ -105,7 +106,7 @@ const LINKS: [(&[u8], Target); 3] = [
 ];
 
 /// Directories.
-const DIRS: [&[u8]; 3] = [b"fd", b"fdinfo", b"task"];
+const DIRS: [&[u8]; 4] = [b"fd", b"fdinfo", b"ns", b"task"];
 
 /// A link that shows where it leads and leads there.
 fn magic(
@@ -146,17 +147,53 @@ impl Names for ProcessDir {
         match name {
             b"fd" => Ok(id.node(60, 0o500, What::Dir(Box::new(Descriptors { id, info: false })))),
             b"fdinfo" => Ok(id.node(61, 0o555, What::Dir(Box::new(Descriptors { id, info: true })))),
+            b"ns" => Ok(id.node(63, 0o511, What::Dir(Box::new(NamespaceLinks(id))))),
             b"task" if !id.thread => Ok(id.node(62, 0o555, What::Dir(Box::new(Threads(id))))),
             _ => Err(Errno::ENOENT),
         }
     }
 
     fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
-        let dirs = DIRS.iter().take(if self.0.thread { 2 } else { 3 }).map(|name| (DIR, *name));
+        let dirs = DIRS.iter().take(if self.0.thread { 3 } else { 4 }).map(|name| (DIR, *name));
         let links = LINKS.iter().map(|(name, _)| (LINK, *name));
         let texts = TEXTS.iter().map(|(name, ..)| (FILE, *name));
         for (index, (kind, name)) in dirs.chain(links).chain(texts).enumerate().skip(cookie as usize) {
             if !emit(index as u64 + 1, kind, name) {
+                return;
+            }
+        }
+    }
+}
+
+/// `/proc/PID/ns`: names and what they lead to.
+const NAMESPACES: [(&str, Kind); 10] = [
+    ("cgroup", Kind::Cgroup),
+    ("ipc", Kind::Ipc),
+    ("mnt", Kind::Mount),
+    ("net", Kind::Network),
+    ("pid", Kind::Pid),
+    ("pid_for_children", Kind::Pid),
+    ("time", Kind::Time),
+    ("time_for_children", Kind::Time),
+    ("user", Kind::User),
+    ("uts", Kind::Uts),
+];
+
+struct NamespaceLinks(Id);
+
+impl Names for NamespaceLinks {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let id = self.0;
+        let known = NAMESPACES.iter().enumerate().find(|(_, (known, _))| known.as_bytes() == name);
+        let (index, (_, kind)) = known.ok_or(Errno::ENOENT)?;
+        let kind = *kind;
+        let target = move || Ok(nsfs::place(kind, id.task()?.namespaces()));
+        Ok(magic(id, 64 + index as u64, 0o777, target))
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        for (index, (name, _)) in NAMESPACES.iter().enumerate().skip(cookie as usize) {
+            if !emit(index as u64 + 1, LINK, name.as_bytes()) {
                 return;
             }
         }

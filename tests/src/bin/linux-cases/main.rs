@@ -21,6 +21,7 @@ mod process;
 mod sys;
 mod task_clone;
 mod task_cred;
+mod task_ns;
 mod task_pidfd;
 mod task_prctl;
 mod task_seccomp;
@@ -63,6 +64,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task_seccomp::CASES,
     task_prctl::CASES,
     task_cred::CASES,
+    task_ns::CASES,
 ];
 
 fn main() -> std::process::ExitCode {

@@ -319,7 +319,6 @@ pub(crate) const CASES: &[Case] = &[
         for count in 0..5 {
             out.ret(&format!("{count}"), call!(SYS_rt_sigqueueinfo, sys::getpid(), 40, info.as_ptr()));
         }
-        out.ret("kill", call!(SYS_kill, sys::getpid(), 41));
         out.ret("a standard one", call!(SYS_kill, sys::getpid(), libc::SIGUSR1));
     }),
 ];
