@@ -16,7 +16,7 @@ use crate::{
     arch::UserRegs,
     errno::{Errno, Result},
     sync::SpinLock,
-    syscall::table,
+    syscall::{self, table},
 };
 use notify::Listener;
 use program::{Program, WORDS};
@@ -269,6 +269,7 @@ impl State {
             return Err(Errno::EINVAL);
         }
         self.mode.store(Mode::Strict as u8, Ordering::Relaxed);
+        syscall::attend_seccomp();
         Ok(())
     }
 
@@ -276,7 +277,14 @@ impl State {
     pub fn set_filters(&self, filters: Arc<Filter>) -> Option<Arc<Filter>> {
         let old = self.filters.lock().replace(filters);
         self.mode.store(Mode::Filter as u8, Ordering::Relaxed);
+        syscall::attend_seccomp();
         old
+    }
+
+    /// Lets go of the list when the task ends, so that those who listen learn of it.
+    pub fn release(&self) {
+        let old = self.filters.lock().take();
+        drop(old);
     }
 
     /// A new task's regime is its maker's.

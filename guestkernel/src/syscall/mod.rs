@@ -13,6 +13,7 @@ pub mod kcmp;
 pub mod mempolicy;
 pub mod misc;
 pub mod mm;
+pub mod namespace;
 pub mod path;
 pub mod pidfd;
 pub mod pipe;
@@ -89,7 +90,7 @@ const STRACE: u8 = 1;
 const SECCOMP: u8 = 2;
 
 /// Some task has a seccomp filter from now on.
-fn attend_seccomp() {
+pub(crate) fn attend_seccomp() {
     ATTENTION.fetch_or(SECCOMP, Ordering::Relaxed);
 }
 

@@ -4,7 +4,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{Args, at::install, attend_seccomp, number};
+use super::{Args, at::install, number};
 use crate::{
     arch::{UserRegs, uaccess},
     errno::{Errno, Result},
@@ -63,7 +63,6 @@ pub(super) fn prctl(mode: u64, addr: u64) -> Result<u64> {
 
 fn set_strict() -> Result<u64> {
     current().seccomp.set_strict()?;
-    attend_seccomp();
     Ok(0)
 }
 
@@ -116,7 +115,6 @@ fn set_filter(flags: u64, addr: u64) -> Result<u64> {
         Some(listener) => Some(install(listener.open(), true)?),
         None => None,
     };
-    attend_seccomp();
     let undo = |fd: u64| drop(me.files().close(fd as i32));
     if flags & TSYNC != 0
         && let Some(tid) = synchronise(&me, &filter, old.as_ref())

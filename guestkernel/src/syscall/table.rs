@@ -5,8 +5,8 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, path, pidfd, pipe, poll,
-    prctl, process, process_vm, resource, sched, seccomp, signal, stat, time, timerfd,
+    Args, absent, cred, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, namespace, path, pidfd, pipe,
+    poll, prctl, process, process_vm, resource, sched, seccomp, signal, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -496,7 +496,7 @@ syscalls! {
     269 faccessat(DirFd, Path, Access) => path::faccessat, Full, "As Linux.";
     270 pselect6(Int, FdSet, FdSet, FdSet, Timespec, SelectMask) => poll::pselect6, Full, "As Linux.";
     271 ppoll(PollFds, Size, Timespec, SigSet, Size) => poll::ppoll, Full, "As Linux.";
-    272 unshare(CloneFlags) => process::unshare, Partial, "CLONE_FS, CLONE_FILES, UTS, IPC and cgroup namespaces; other namespaces are EINVAL.";
+    272 unshare(CloneFlags) => namespace::unshare, Partial, "CLONE_FS, CLONE_FILES, UTS, IPC and cgroup namespaces; other namespaces are EINVAL.";
     273 set_robust_list(Addr, Size) => futex::set_robust_list, Full, "As Linux.";
     274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
     275 splice(Fd, Addr, Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
@@ -532,7 +532,7 @@ syscalls! {
     305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
     307 sendmmsg(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
-    308 setns(Fd, CloneFlags) => process::setns, Partial, "UTS, IPC and cgroup namespaces; of the others there is one each.";
+    308 setns(Fd, CloneFlags) => namespace::setns, Partial, "UTS, IPC and cgroup namespaces; of the others there is one each.";
     309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
     310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_readv, Full, "As Linux.";
     311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_writev, Full, "As Linux.";

@@ -58,6 +58,7 @@ pub fn exit_thread(status: i32) -> ! {
         drop(me.set_fs(None));
         let process = me.process.clone();
         let last = leave_group(&me, &process, status);
+        me.seccomp.release();
         process.threads_wait.wake_all();
         match last {
             Some(status) => finish(&process, status, me.with_cred(|cred| cred.uid)),

@@ -5,6 +5,7 @@
 //!
 //! Lock order: the tree, then `Process::inner`, then the locks inside a task; see `sync` for the rest.
 
+pub mod access;
 pub mod clone;
 pub mod cred;
 pub mod exec;

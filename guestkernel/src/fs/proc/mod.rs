@@ -4,6 +4,7 @@
 //! in [`system`], settings in [`settings`].
 
 mod memory;
+mod namespaces;
 mod pid;
 mod settings;
 mod system;

@@ -5,7 +5,9 @@ use core::{fmt::Write, sync::atomic::Ordering};
 use linux_raw_sys::general::O_CLOEXEC;
 
 use super::{
-    DIR, FILE, LINK, MAGIC, memory, number, owner,
+    DIR, FILE, LINK, MAGIC, memory,
+    namespaces::NamespaceLinks,
+    number, owner,
     system::{HZ, boot_ns},
 };
 use crate::{
@@ -13,11 +15,10 @@ use crate::{
     fs::{
         File, FsContext, Path,
         mount::Mount,
-        nsfs,
         static_fs::{Names, Node, Owner, What},
     },
     mm::Marks,
-    task::{self, Process, Task, namespace::Kind},
+    task::{self, Process, Task, access},
 };
 
 /// A thread's directory: of the process (`/proc/PID`) or of the thread itself.
@@ -51,14 +52,24 @@ impl Id {
         (u64::from(self.tid) << 8 | index) << 1 | u64::from(self.thread) | 1 << 40
     }
 
-    /// Whose its files are: its effective ids.
-    fn owner(self) -> Owner {
-        let (uid, gid) = self.task().map_or((0, 0), |task| task.with_cred(|cred| (cred.euid, cred.egid)));
+    /// Whose its files are: its effective ids; root where only root may look into it, but for directories that
+    /// everybody may look into.
+    fn owner(self, public: bool) -> Owner {
+        let ids =
+            self.task().ok().filter(|task| public || task.process.dumpable.load(Ordering::Relaxed) == 1);
+        let (uid, gid) = ids.map_or((0, 0), |task| task.with_cred(|cred| (cred.euid, cred.egid)));
         Owner { uid, gid, magic: MAGIC, ..owner() }
     }
 
     fn node(self, index: u64, mode: u32, what: What) -> Arc<Node> {
-        Node::new(self.owner(), self.ino(index), mode, what)
+        let public = mode == 0o555 && matches!(what, What::Dir(_));
+        Node::new(self.owner(public), self.ino(index), mode, what)
+    }
+
+    /// Whether the caller may look into it.
+    fn check(self) -> Result<()> {
+        let allowed = access::may(&task::current(), &*self.task()?, access::Creds::Files);
+        if allowed { Ok(()) } else { Err(Errno::EACCES) }
     }
 }
 
@@ -92,6 +103,9 @@ const TEXTS: [(&[u8], u32, Read); 17] = [
     (b"status", 0o444, status),
 ];
 
+/// Those of them that not everybody may open.
+const GUARDED: [&[u8]; 4] = [b"environ", b"maps", b"smaps", b"smaps_rollup"];
+
 type Target = fn(Id) -> Result<Path>;
 
 /// Links to objects.
@@ -109,15 +123,16 @@ const LINKS: [(&[u8], Target); 3] = [
 const DIRS: [&[u8]; 4] = [b"fd", b"fdinfo", b"ns", b"task"];
 
 /// A link that shows where it leads and leads there.
-fn magic(
+pub(super) fn magic(
     id: Id,
     index: u64,
     mode: u32,
     target: impl Fn() -> Result<Path> + Clone + Send + Sync + 'static,
 ) -> Arc<Node> {
-    let shown = target.clone();
+    let guarded = move || id.check().and_then(|()| target());
+    let shown = guarded.clone();
     let text = move || Ok(shown()?.display(&task::current().fs()?.root()));
-    id.node(index, mode, What::Magic(Box::new(text), Box::new(target)))
+    id.node(index, mode, What::Magic(Box::new(text), Box::new(guarded)))
 }
 
 struct ProcessDir(Id);
@@ -138,7 +153,11 @@ impl Names for ProcessDir {
                 };
                 return Ok(id.node(index, mode, What::Setting(Box::new(move || read(id)), Box::new(write))));
             }
-            return Ok(id.node(index, mode, What::Text(Box::new(move || read(id)))));
+            let read = Box::new(move || read(id));
+            let guarded = GUARDED.contains(&name);
+            let what =
+                if guarded { What::Guarded(Box::new(move || id.check()), read) } else { What::Text(read) };
+            return Ok(id.node(index, mode, what));
         }
         if let Some((index, (_, target))) = LINKS.iter().enumerate().find(|(_, (known, _))| *known == name) {
             let target = *target;
@@ -159,41 +178,6 @@ impl Names for ProcessDir {
         let texts = TEXTS.iter().map(|(name, ..)| (FILE, *name));
         for (index, (kind, name)) in dirs.chain(links).chain(texts).enumerate().skip(cookie as usize) {
             if !emit(index as u64 + 1, kind, name) {
-                return;
-            }
-        }
-    }
-}
-
-/// `/proc/PID/ns`: names and what they lead to.
-const NAMESPACES: [(&str, Kind); 10] = [
-    ("cgroup", Kind::Cgroup),
-    ("ipc", Kind::Ipc),
-    ("mnt", Kind::Mount),
-    ("net", Kind::Network),
-    ("pid", Kind::Pid),
-    ("pid_for_children", Kind::Pid),
-    ("time", Kind::Time),
-    ("time_for_children", Kind::Time),
-    ("user", Kind::User),
-    ("uts", Kind::Uts),
-];
-
-struct NamespaceLinks(Id);
-
-impl Names for NamespaceLinks {
-    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
-        let id = self.0;
-        let known = NAMESPACES.iter().enumerate().find(|(_, (known, _))| known.as_bytes() == name);
-        let (index, (_, kind)) = known.ok_or(Errno::ENOENT)?;
-        let kind = *kind;
-        let target = move || Ok(nsfs::place(kind, id.task()?.namespaces()));
-        Ok(magic(id, 64 + index as u64, 0o777, target))
-    }
-
-    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
-        for (index, (name, _)) in NAMESPACES.iter().enumerate().skip(cookie as usize) {
-            if !emit(index as u64 + 1, LINK, name.as_bytes()) {
                 return;
             }
         }
@@ -237,6 +221,10 @@ fn descriptor(id: Id, fd: i32) -> Result<Arc<File>> {
 }
 
 impl Names for Descriptors {
+    fn is_callers_own(&self) -> bool {
+        self.id.process().is_ok_and(|process| Arc::ptr_eq(&process, &task::current().process))
+    }
+
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
         let id = self.id;
         let fd = if name == b"0" { 0 } else { number(name).ok_or(Errno::ENOENT)? as i32 };
@@ -253,7 +241,7 @@ impl Names for Descriptors {
                 Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n{own}")
                     .into_bytes())
             };
-            return Ok(id.node(index, 0o400, What::Text(Box::new(read))));
+            return Ok(id.node(index, 0o444, What::Guarded(Box::new(move || id.check()), Box::new(read))));
         }
         let mut mode = 0o100;
         mode |= if file.check_readable().is_ok() { 0o400 } else { 0 };

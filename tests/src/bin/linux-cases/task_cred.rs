@@ -191,6 +191,64 @@ pub(crate) const CASES: &[Case] = &[
         out.ret("nothing", call!(SYS_getrandom, 8, 0, 0));
         out.ret("bad address", call!(SYS_getrandom, 8, 16, 0));
     }),
+    case("cred/proc-of-others", &["open", "readlink"], |out| {
+        let look = |out: &mut Out, pid: i32| {
+            let text = |name: &str| format!("/proc/{pid}/{name}");
+            for name in
+                ["status", "cmdline", "limits", "environ", "maps", "smaps", "fdinfo/0", "stat", "comm"]
+            {
+                let mut bytes = [0; 64];
+                let fd = call!(SYS_open, sys::c(&text(name)), 0, 0) as i32;
+                let result = if fd < 0 { fd.into() } else { sys::read(fd, &mut bytes) };
+                out.ok(name, result);
+                sys::close(fd);
+            }
+            for name in ["exe", "cwd", "root", "ns/uts", "fd/0"] {
+                let mut bytes = [0u8; 64];
+                let result = call!(SYS_readlink, sys::c(&text(name)), bytes.as_mut_ptr(), 64);
+                out.ok(name, result);
+            }
+            for name in ["", "environ", "fd", "exe", "task", "status"] {
+                let mut stat = [0u32; 36];
+                let result = call!(SYS_lstat, sys::c(&text(name)), stat.as_mut_ptr());
+                out.ret(&format!("lstat {name:?}"), result);
+                out.say(format_args!("mode {:o} of {} {}", stat[6], stat[7], stat[8]));
+            }
+        };
+        let (from, to) = sys::pipe();
+        let (ready, set) = sys::pipe();
+        let pid = sys::fork(|| {
+            sys::close(to);
+            call!(SYS_setresgid, 1000, 1000, 1000);
+            call!(SYS_setresuid, 1000, 1000, 1000);
+            sys::write(set, &[0]);
+            sys::read(from, &mut [0]);
+            // To be looked into again.
+            call!(SYS_prctl, libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
+            sys::write(set, &[0]);
+            sys::read(from, &mut [0]);
+            0
+        });
+        sys::read(ready, &mut [0]);
+        out.say("root, without ptrace's capability, at a user's");
+        look(out, pid);
+        let me = sys::getpid();
+        in_child(out, "a user at root's", |out| {
+            call!(SYS_setresgid, 1000, 1000, 1000);
+            call!(SYS_setresuid, 1000, 1000, 1000);
+            look(out, me);
+        });
+        sys::write(to, &[0]);
+        sys::read(ready, &mut [0]);
+        in_child(out, "a user at its own", |out| {
+            call!(SYS_setresgid, 1000, 1000, 1000);
+            call!(SYS_setresuid, 1000, 1000, 1000);
+            look(out, pid);
+            look(out, sys::getpid());
+        });
+        sys::close(to);
+        sys::wait(pid);
+    }),
     case("limit/prlimit-errors", &["prlimit64", "getrlimit", "setrlimit"], |out| {
         let mut now = [0u64; 2];
         let place = now.as_mut_ptr();
