@@ -12,6 +12,7 @@ use super::{
     mount::{Mount, Path},
 };
 use crate::{
+    arch::uaccess,
     errno::{Errno, Result},
     sync::Once,
     task::namespace::{Kind, Namespaces},
@@ -19,7 +20,10 @@ use crate::{
 
 /// `NSFS_MAGIC`.
 const MAGIC: u64 = 0x6e73_6673;
+const GET_USERS: u32 = 0xb701;
+const GET_PARENT: u32 = 0xb702;
 const GET_TYPE: u32 = 0xb703;
+const GET_OWNER: u32 = 0xb704;
 
 /// A namespace: the one of `kind` among those of a task.
 #[derive(Clone, Debug)]
@@ -36,6 +40,14 @@ pub fn place(kind: Kind, of: Arc<Namespaces>) -> Path {
     let name = anon::numbered(kind.name(), of.number(kind));
     let inode = Arc::new(NsInode(Namespace { kind, of }));
     Path { mount: Mount::none(), dentry: Dentry::anonymous(&name, inode) }
+}
+
+/// A descriptor of a namespace.
+///
+/// # Errors
+/// None that a namespace has.
+pub fn open(kind: Kind, of: Arc<Namespaces>) -> Result<Arc<File>> {
+    File::open(place(kind, of), O_RDONLY)
 }
 
 #[derive(Debug)]
@@ -79,7 +91,17 @@ impl FileOps for Namespace {
         true
     }
 
-    fn ioctl(&self, _file: &File, request: u32, _arg: u64) -> Result<u64> {
-        if request == GET_TYPE { Ok(self.kind.flag().bits()) } else { Err(Errno::ENOTTY) }
+    fn ioctl(&self, _file: &File, request: u32, arg: u64) -> Result<u64> {
+        match request {
+            GET_TYPE => Ok(self.kind.flag().bits()),
+            // Nothing is above the one namespace of users.
+            GET_USERS if self.kind == Kind::User => Err(Errno::EPERM),
+            GET_USERS => crate::syscall::namespace::install(Kind::User, self.of.clone()),
+            GET_PARENT if matches!(self.kind, Kind::User | Kind::Pid) => Err(Errno::EPERM),
+            GET_PARENT => Err(Errno::EINVAL),
+            GET_OWNER if self.kind == Kind::User => uaccess::put(arg, &0u32).map(|()| 0),
+            GET_OWNER => Err(Errno::EINVAL),
+            _ => Err(Errno::ENOTTY),
+        }
     }
 }

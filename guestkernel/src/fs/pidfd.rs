@@ -150,6 +150,10 @@ impl FileOps for PidFd {
         true
     }
 
+    fn ioctl(&self, _file: &File, request: u32, arg: u64) -> Result<u64> {
+        crate::syscall::pidfd::ioctl(self, request, arg)
+    }
+
     fn info(&self) -> String {
         let id = if self.is_gone() { -1 } else { i64::from(self.id()) };
         format!("Pid:\t{id}\nNSpid:\t{id}\n")

@@ -2,10 +2,16 @@
 
 use alloc::sync::Arc;
 
-use super::{Args, at::open_file};
+use super::{
+    Args,
+    at::{self, open_file},
+};
 use crate::{
     errno::{Errno, Result},
-    fs::{nsfs::Namespace, pidfd::PidFd},
+    fs::{
+        nsfs::{self, Namespace},
+        pidfd::PidFd,
+    },
     task::{
         Task,
         clone::{self, Flags},
@@ -14,6 +20,14 @@ use crate::{
         namespace::{self, Kind, Namespaces},
     },
 };
+
+/// Gives the caller a descriptor of a namespace.
+///
+/// # Errors
+/// `EMFILE`, `ENOMEM`.
+pub(crate) fn install(kind: Kind, of: Arc<Namespaces>) -> Result<u64> {
+    at::install(nsfs::open(kind, of)?, true)
+}
 
 /// setns(2).
 ///

@@ -13,7 +13,7 @@ use crate::{
     arch::uaccess,
     errno::{Errno, Result},
     fs::{
-        File,
+        File, nsfs,
         pidfd::{self, PidFd},
     },
     signal::{
@@ -21,7 +21,7 @@ use crate::{
         info::{SI_TKILL, SI_USER},
         send,
     },
-    task::{Process, current, tree},
+    task::{Process, access, current, namespace::Kind, tree},
 };
 
 /// `PIDFD_THREAD`, which is `O_EXCL`.
@@ -136,6 +136,35 @@ fn send_to_group(pgid: u32, info: SigInfo, signo: u32) -> Result<()> {
         result = if result.is_ok() { result } else { sent };
     }
     result
+}
+
+/// An operation on a descriptor: it opens a namespace of the process.
+///
+/// # Errors
+/// As `ioctl_pidfd(2)`.
+pub(crate) fn ioctl(pidfd: &PidFd, request: u32, arg: u64) -> Result<u64> {
+    const KINDS: [Kind; 10] = [
+        Kind::Cgroup,
+        Kind::Ipc,
+        Kind::Mount,
+        Kind::Network,
+        Kind::Pid,
+        Kind::Pid,
+        Kind::Time,
+        Kind::Time,
+        Kind::User,
+        Kind::Uts,
+    ];
+    let task = pidfd.task()?;
+    let kind =
+        request.checked_sub(0xff01).and_then(|index| KINDS.get(index as usize)).ok_or(Errno::ENOTTY)?;
+    if arg != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if !access::may(&current(), &task, access::Creds::Files) {
+        return Err(Errno::EACCES);
+    }
+    install(nsfs::open(*kind, task.namespaces())?, true)
 }
 
 /// pidfd_getfd(2).

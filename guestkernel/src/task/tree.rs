@@ -378,6 +378,26 @@ mod tests {
     }
 
     #[test]
+    fn ids_that_are_asked_for_are_free_and_not_given_out_again() {
+        let mut tree = tree(&[(1, 0), (7, 1)]);
+        assert_eq!(tree.claim(7), Err(Errno::EEXIST));
+        assert_eq!((tree.claim(0), tree.claim(PID_MAX)), (Err(Errno::EINVAL), Err(Errno::EINVAL)));
+        assert_eq!(tree.claim(2), Ok(2));
+        tree.add_process(Arc::new(Process::new(2, Arc::default(), Default::default())), 1);
+        assert!(tree.was_taken(2) && !tree.was_taken(3));
+        assert_eq!(tree.allocate(), Ok(3));
+    }
+
+    #[test]
+    fn children_of_a_thread_are_handed_over() {
+        let mut tree = tree(&[(1, 0), (2, 1), (3, 1)]);
+        tree.node_mut(3).unwrap().parent_thread = 9;
+        let moved: Vec<u32> = tree.hand_over(1, 9, 1).iter().map(|process| process.pid).collect();
+        assert_eq!(moved, [3]);
+        assert_eq!(tree.node(3).unwrap().parent_thread, 1);
+    }
+
+    #[test]
     fn groups_and_sessions_follow_setpgid_and_setsid() {
         let mut tree = tree(&[(1, 0), (2, 1), (3, 2), (4, 2)]);
         assert_eq!(tree.new_session(1), Err(Errno::EPERM));

@@ -61,6 +61,18 @@ pub(crate) const CASES: &[Case] = &[
             out.ret("fstat", call!(SYS_fstat, fd, stat.as_mut_ptr()));
             out.say(format_args!("number {} mode {:o}", stat[1] == number, stat[3] as u32));
             out.ret("type", call!(SYS_ioctl, fd, 0xb703, 0));
+            let users = call!(SYS_ioctl, fd, 0xb701, 0);
+            out.ok("its users", users);
+            if users > 0 {
+                out.ret("type", call!(SYS_ioctl, users, 0xb703, 0));
+                out.ret("flags", call!(SYS_fcntl, users, libc::F_GETFD, 0));
+                sys::close(users as i32);
+            }
+            out.ret("its parent", call!(SYS_ioctl, fd, 0xb702, 0));
+            let mut owner = 7u32;
+            out.ret("its owner", call!(SYS_ioctl, fd, 0xb704, &raw mut owner));
+            out.ret("is", owner.into());
+            out.ret("nothing", call!(SYS_ioctl, fd, 0xb7ff, 0));
             out.ret("read", sys::read(fd as i32, &mut [0; 8]));
             sys::close(fd as i32);
         }

@@ -264,6 +264,27 @@ pub(crate) const CASES: &[Case] = &[
         out.ret("nothing is left open", i64::from(next - fd));
         out.ret("no child is left", sys::wait(-1));
     }),
+    case("pidfd/namespaces", &["ioctl", "pidfd_open"], |out| {
+        let (pid, to) = waiting_child();
+        let fd = open(pid, 0);
+        for request in 0xff01..=0xff0a {
+            let namespace = call!(SYS_ioctl, fd, request, 0);
+            out.ok(&format!("{request:#x}"), namespace);
+            out.ret("type", call!(SYS_ioctl, namespace, 0xb703, 0));
+            out.ret("flags", call!(SYS_fcntl, namespace, libc::F_GETFD, 0));
+        }
+        out.ret("with an argument", call!(SYS_ioctl, fd, 0xff01, 1));
+        out.ret("of itself", call!(SYS_ioctl, open(sys::getpid(), 0), 0xff0a, 0).min(0));
+        sys::close(to);
+        poll(fd, 5000);
+        out.ret("of a zombie", call!(SYS_ioctl, fd, 0xff0a, 0));
+        sys::wait(pid);
+        out.ret("of what is gone", call!(SYS_ioctl, fd, 0xff0a, 0));
+        let (pid, _to) = waiting_child();
+        let fd = open(pid, 0);
+        call!(SYS_setresuid, 1000, 1000, 1000);
+        out.ret("without the right", call!(SYS_ioctl, fd, 0xff0a, 0));
+    }),
     case("pidfd/thread", &["pidfd_open", "tgkill"], |out| {
         let (say, hear) = std::sync::mpsc::channel();
         let (go, wait) = std::sync::mpsc::channel::<()>();
