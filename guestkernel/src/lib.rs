@@ -17,6 +17,7 @@ pub mod mem;
 pub mod mm;
 pub mod net;
 pub mod random;
+pub mod seccomp;
 pub mod signal;
 pub mod sync;
 pub mod syscall;

@@ -4,7 +4,7 @@
 //! status flags and the position. The position's mutex is held over a read or write that uses it, so that
 //! concurrent ones do not overlap; objects without a position (pipes, terminals) take no lock here.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hostcall::Attr;
@@ -139,6 +139,11 @@ pub trait FileOps: Any + Send + Sync {
         Ok(file.inode().attr()?.size)
     }
 
+    /// Lines of its own in `/proc/PID/fdinfo`.
+    fn info(&self) -> String {
+        String::new()
+    }
+
     /// The position or flags are about to change; directories drop what they read ahead.
     fn rewound(&self) {}
 }
@@ -255,6 +260,11 @@ impl File {
     pub fn set_flags(&self, flags: u32) {
         let keep = self.flags() & !SETTABLE;
         self.flags.store(keep | flags & SETTABLE, Ordering::Relaxed);
+    }
+
+    /// Adds status flags that nobody can set.
+    pub(super) fn show_flags(&self, flags: u32) {
+        self.flags.fetch_or(flags, Ordering::Relaxed);
     }
 
     /// It is about to be locked.

@@ -27,11 +27,17 @@ pub trait Names: Send + Sync {
     /// `ENOENT`.
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>>;
 
+    /// Whether the caller may use it whatever its mode says.
+    fn is_callers_own(&self) -> bool {
+        false
+    }
+
     /// Names with their `DT_*`, from the one after `cookie` on; each with its own cookie, ascending.
     fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool);
 }
 
 type Read = Box<dyn Fn() -> Result<Vec<u8>> + Send + Sync>;
+type Guard = Box<dyn Fn() -> Result<()> + Send + Sync>;
 type Write = Box<dyn Fn(&[u8]) -> Result<()> + Send + Sync>;
 type Magic = Box<dyn Fn() -> Result<Path> + Send + Sync>;
 
@@ -43,6 +49,8 @@ pub enum What {
     Text(Read),
     /// Bytes by offset and length; as many as there are.
     Bytes(Box<dyn Fn(u64, usize) -> Result<Vec<u8>> + Send + Sync>),
+    /// A text that not everybody may open.
+    Guarded(Guard, Read),
     /// A text that can be written.
     Setting(Read, Write),
     /// A symbolic link.
@@ -77,7 +85,7 @@ impl Node {
     pub fn new(owner: Owner, ino: u64, mode: u32, what: What) -> Arc<Self> {
         let kind = match what {
             What::Dir(_) => S_IFDIR,
-            What::Text(_) | What::Bytes(_) | What::Setting(..) => S_IFREG,
+            What::Text(_) | What::Bytes(_) | What::Guarded(..) | What::Setting(..) => S_IFREG,
             What::Link(_) | What::Magic(..) => S_IFLNK,
         };
         let time = anon::now();
@@ -105,6 +113,11 @@ impl Inode for Node {
 
     fn kind(&self) -> u32 {
         self.attr.mode & S_IFMT
+    }
+
+    fn access(&self) -> Result<Attr> {
+        let own = matches!(&self.what, What::Dir(names) if names.is_callers_own());
+        Ok(Attr { mode: self.attr.mode | if own { 0o555 } else { 0 }, ..self.attr })
     }
 
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
@@ -142,8 +155,11 @@ impl Inode for Node {
     }
 
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn FileOps>> {
+        if let What::Guarded(guard, _) = &self.what {
+            guard()?;
+        }
         match &self.what {
-            What::Dir(_) | What::Text(_) | What::Bytes(_) | What::Setting(..) => {
+            What::Dir(_) | What::Text(_) | What::Bytes(_) | What::Guarded(..) | What::Setting(..) => {
                 Ok(Arc::new(OpenNode { node: self, text: SpinLock::new(None) }))
             }
             What::Link(_) | What::Magic(..) => Err(Errno::ELOOP),
@@ -163,7 +179,7 @@ impl FileOps for OpenNode {
             let bytes = read(offset, sink.remaining())?;
             return sink.write(&bytes);
         }
-        let (What::Text(read) | What::Setting(read, _)) = &self.node.what else {
+        let (What::Text(read) | What::Guarded(_, read) | What::Setting(read, _)) = &self.node.what else {
             return Err(Errno::EISDIR);
         };
         let known = self.text.lock().clone().filter(|_| offset != 0);

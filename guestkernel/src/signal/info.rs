@@ -75,6 +75,13 @@ impl SigInfo {
         Self::with(signo, code, [addr, 0, 0, 0])
     }
 
+    /// A seccomp filter traps the call `nr`; `addr` is behind its instruction, `data` what the filter says.
+    #[must_use]
+    pub const fn seccomp(addr: u64, nr: u32, arch: u32, data: u16) -> Self {
+        let info = Self::with(super::SIGSYS, 1, [addr, pair(nr, arch), 0, 0]);
+        Self { errno: data as i32, ..info }
+    }
+
     /// A child changed state; `times` in clock ticks, user and system.
     #[must_use]
     pub const fn child(signo: u32, code: i32, pid: u32, uid: u32, status: i32, times: [u64; 2]) -> Self {

@@ -119,6 +119,16 @@ pub(super) fn only(flags: u32, allowed: u32) -> Result<()> {
     if flags & !allowed != 0 { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
+/// Refuses to make a file of `now` bytes as long as `wanted` where `RLIMIT_FSIZE` is less; the caller gets `SIGXFSZ`.
+pub(super) fn check_file_size(now: u64, wanted: u64) -> Result<()> {
+    let me = current();
+    if wanted <= now || wanted <= me.process.rlimit(Resource::FileSize).soft {
+        return Ok(());
+    }
+    crate::signal::send_to_task(&me.arc(), SigInfo::kernel(crate::signal::SIGXFSZ))?;
+    Err(Errno::EFBIG)
+}
+
 /// Sends the caller SIGPIPE, as a write to a pipe without readers does.
 pub(super) fn sigpipe() {
     let info = SigInfo::kernel(crate::signal::SIGPIPE);

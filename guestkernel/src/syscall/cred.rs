@@ -28,8 +28,14 @@ fn change(f: impl FnOnce(&Cred, &mut Cred) -> Result<()>) -> Result<u64> {
     let old = me.cred();
     let mut new = (*old).clone();
     f(&old, &mut new)?;
-    if new.euid != old.euid || new.egid != old.egid || new.fsuid != old.fsuid || new.fsgid != old.fsgid {
+    if new.euid != old.euid
+        || new.egid != old.egid
+        || new.fsuid != old.fsuid
+        || new.fsgid != old.fsgid
+        || !old.permitted.contains(new.permitted)
+    {
         me.process.dumpable.store(0, core::sync::atomic::Ordering::Relaxed);
+        me.death_signal.store(0, core::sync::atomic::Ordering::Relaxed);
     }
     me.set_cred(new);
     Ok(0)

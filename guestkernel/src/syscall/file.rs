@@ -475,6 +475,9 @@ pub fn fallocate(args: &Args) -> Result<u64> {
     if file.ops().is_stream() {
         return Err(Errno::ESPIPE);
     }
+    if mode & linux_raw_sys::general::FALLOC_FL_KEEP_SIZE == 0 {
+        at::check_file_size(file.attr()?.size, (offset + len) as u64)?;
+    }
     file.ops().allocate(mode, offset as u64, len as u64).map(|()| 0)
 }
 

@@ -1,18 +1,15 @@
-//! Names, facts about the system, `prctl`, random bytes.
+//! Names, facts about the system, random bytes.
 
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
-use linux_raw_sys::prctl as pr;
 
 use super::Args;
 use crate::{
     arch::{clock, uaccess},
     errno::{Errno, Result},
     mem::frame,
-    random, signal,
+    random,
     task::{
-        Task,
-        cred::{CAP_LAST, Caps, SECBIT_KEEP_CAPS, SECBIT_NO_CAP_AMBIENT_RAISE},
+        cred::Caps,
         current, tree,
         uts::{self, NAME_MAX},
     },
@@ -122,143 +119,4 @@ pub fn arch_prctl(args: &Args) -> Result<u64> {
         _ => Err(Errno::EINVAL),
     }
     .map(|()| 0)
-}
-
-/// prctl(2).
-pub fn prctl(args: &Args) -> Result<u64> {
-    let me = current();
-    let (value, rest) = (args.0[1], &args.0[2..5]);
-    let unused = |rest: &[u64]| if rest.iter().all(|&arg| arg == 0) { Ok(()) } else { Err(Errno::EINVAL) };
-    match args.uint(0) {
-        pr::PR_SET_NAME => set_comm(&me, value),
-        pr::PR_GET_NAME => uaccess::copy_to_user(value, &me.comm()).map(|()| 0),
-        pr::PR_SET_PDEATHSIG if value > u64::from(signal::MAX) => Err(Errno::EINVAL),
-        pr::PR_SET_PDEATHSIG => {
-            me.death_signal.store(value as u32, Ordering::Relaxed);
-            Ok(0)
-        }
-        pr::PR_GET_PDEATHSIG => uaccess::put(value, &me.death_signal.load(Ordering::Relaxed)).map(|()| 0),
-        pr::PR_GET_DUMPABLE => Ok(u64::from(me.process.dumpable.load(Ordering::Relaxed))),
-        pr::PR_SET_DUMPABLE if value > 1 => Err(Errno::EINVAL),
-        pr::PR_SET_DUMPABLE => {
-            me.process.dumpable.store(value as u32, Ordering::Relaxed);
-            Ok(0)
-        }
-        pr::PR_SET_NO_NEW_PRIVS => {
-            unused(rest)?;
-            if value != 1 {
-                return Err(Errno::EINVAL);
-            }
-            me.no_new_privs.store(true, Ordering::Relaxed);
-            Ok(0)
-        }
-        pr::PR_GET_NO_NEW_PRIVS => {
-            unused(&args.0[1..5])?;
-            Ok(u64::from(me.no_new_privs.load(Ordering::Relaxed)))
-        }
-        pr::PR_SET_CHILD_SUBREAPER => {
-            me.process.subreaper.store(value != 0, Ordering::Relaxed);
-            Ok(0)
-        }
-        pr::PR_GET_CHILD_SUBREAPER => {
-            uaccess::put(value, &u32::from(me.process.subreaper.load(Ordering::Relaxed))).map(|()| 0)
-        }
-        pr::PR_SET_TIMERSLACK => {
-            me.timer_slack.store(if value == 0 { 50_000 } else { value }, Ordering::Relaxed);
-            Ok(0)
-        }
-        pr::PR_GET_TIMERSLACK => Ok(me.timer_slack.load(Ordering::Relaxed)),
-        pr::PR_GET_SECCOMP => Ok(0),
-        pr::PR_GET_TSC => uaccess::put(value, &1u32).map(|()| 0),
-        pr::PR_SET_TSC if value == 1 => Ok(0),
-        _ => capability_prctl(&me, args),
-    }
-}
-
-fn set_comm(me: &Task, addr: u64) -> Result<u64> {
-    let mut name = [0; 15];
-    let length = uaccess::strncpy_from_user(&mut name, addr)?;
-    me.set_comm(&name[..length]);
-    Ok(0)
-}
-
-/// A capability by number.
-fn capability(number: u64) -> Result<Caps> {
-    if number > CAP_LAST { Err(Errno::EINVAL) } else { Ok(Caps::from_bits_truncate(1 << number)) }
-}
-
-fn capability_prctl(me: &Task, args: &Args) -> Result<u64> {
-    let value = args.0[1];
-    let cred = me.cred();
-    let change = |f: &mut dyn FnMut(&mut crate::task::cred::Cred)| {
-        let mut new = (*cred).clone();
-        f(&mut new);
-        me.set_cred(new);
-        Ok(0)
-    };
-    match args.uint(0) {
-        pr::PR_CAPBSET_READ => Ok(u64::from(cred.bounding.contains(capability(value)?))),
-        pr::PR_CAPBSET_DROP => {
-            if !cred.capable(Caps::SETPCAP) {
-                return Err(Errno::EPERM);
-            }
-            let dropped = capability(value)?;
-            change(&mut |new| new.bounding &= !dropped)
-        }
-        pr::PR_GET_KEEPCAPS => Ok(u64::from(cred.securebits & SECBIT_KEEP_CAPS != 0)),
-        // Linux refuses more than 1, and to change the bit once it is locked.
-        pr::PR_SET_KEEPCAPS if value > 1 => Err(Errno::EINVAL),
-        pr::PR_SET_KEEPCAPS if cred.securebits & (SECBIT_KEEP_CAPS << 1) != 0 => Err(Errno::EPERM),
-        pr::PR_SET_KEEPCAPS => change(&mut |new| {
-            new.securebits =
-                new.securebits & !SECBIT_KEEP_CAPS | if value == 1 { SECBIT_KEEP_CAPS } else { 0 };
-        }),
-        pr::PR_GET_SECUREBITS => Ok(u64::from(cred.securebits)),
-        pr::PR_SET_SECUREBITS => {
-            let (old, new) = (cred.securebits, value as u32);
-            let locked = (old & 0xaa) >> 1;
-            if value & !0xff != 0 || locked & (old ^ new) != 0 || old & 0xaa & !new != 0 {
-                return Err(Errno::EPERM);
-            }
-            if !cred.capable(Caps::SETPCAP) {
-                return Err(Errno::EPERM);
-            }
-            change(&mut |cred| cred.securebits = new)
-        }
-        pr::PR_CAP_AMBIENT => ambient(me, args),
-        _ => Err(Errno::EINVAL),
-    }
-}
-
-fn ambient(me: &Task, args: &Args) -> Result<u64> {
-    let mut new = (*me.cred()).clone();
-    if args.0[3] != 0 || args.0[4] != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let operation = args.uint(1);
-    if operation == pr::PR_CAP_AMBIENT_CLEAR_ALL {
-        if args.0[2] != 0 {
-            return Err(Errno::EINVAL);
-        }
-        new.ambient = Caps::empty();
-        me.set_cred(new);
-        return Ok(0);
-    }
-    let cap = capability(args.0[2])?;
-    match operation {
-        pr::PR_CAP_AMBIENT_IS_SET => return Ok(u64::from(new.ambient.contains(cap))),
-        pr::PR_CAP_AMBIENT_RAISE => {
-            let allowed = new.permitted.contains(cap)
-                && new.inheritable.contains(cap)
-                && new.securebits & SECBIT_NO_CAP_AMBIENT_RAISE == 0;
-            if !allowed {
-                return Err(Errno::EPERM);
-            }
-            new.ambient |= cap;
-        }
-        pr::PR_CAP_AMBIENT_LOWER => new.ambient &= !cap,
-        _ => return Err(Errno::EINVAL),
-    }
-    me.set_cred(new);
-    Ok(0)
 }

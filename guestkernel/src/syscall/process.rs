@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{Args, resource::rusage};
+use super::{Args, pidfd, resource::rusage};
 use crate::{
-    arch::{UserRegs, uaccess},
+    arch::{USER_END, UserRegs, uaccess},
     errno::{Errno, Result},
     fs::walk::{Lookup, PATH_MAX},
     signal::SIGCHLD,
@@ -61,7 +61,13 @@ pub fn clone(regs: &mut UserRegs) -> Result<u64> {
         child_tid,
         tls,
         exit_signal: (flags & EXIT_SIGNAL) as u32,
+        pidfd: parent_tid,
+        ..CloneArgs::fork()
     };
+    // Both would go to the same place.
+    if args.flags.contains(Flags::PIDFD | Flags::PARENT_SETTID) {
+        return Err(Errno::EINVAL);
+    }
     task::clone::clone(regs, &args)
 }
 
@@ -84,17 +90,22 @@ struct Clone3 {
 
 /// Size of the first published `clone_args`.
 const CLONE3_FIRST: usize = 64;
+/// Size of the first one with a cgroup.
+const CLONE3_CGROUP: usize = 88;
 
 /// clone3(2).
 pub fn clone3(regs: &mut UserRegs) -> Result<u64> {
     let [addr, size, ..] = regs.args();
     let args: Clone3 = sized_struct(addr, size as usize, CLONE3_FIRST)?;
     let flags = Flags::from_bits(args.flags).ok_or(Errno::EINVAL)?;
+    let ids = set_tid(&args)?;
     let valid = args.exit_signal <= 64
         && args.flags & 0x7f == 0
         && !flags.contains(Flags::DETACHED)
         && (args.stack == 0) == (args.stack_size == 0)
-        && args.set_tid_size == 0
+        && args.stack.checked_add(args.stack_size).is_some_and(|end| end <= USER_END)
+        && !(flags.contains(Flags::INTO_CGROUP)
+            && (args.cgroup > i32::MAX as u64 || (size as usize) < CLONE3_CGROUP))
         && !(flags.intersects(Flags::THREAD | Flags::PARENT) && args.exit_signal != 0);
     if !valid {
         return Err(Errno::EINVAL);
@@ -107,8 +118,26 @@ pub fn clone3(regs: &mut UserRegs) -> Result<u64> {
         child_tid: args.child_tid,
         tls: args.tls,
         exit_signal: args.exit_signal as u32,
+        pidfd: args.pidfd,
+        wanted_tid: ids,
+        cgroup: args.cgroup as i32,
     };
     task::clone::clone(regs, &clone)
+}
+
+/// The id that the child is to have; there is one level of ids.
+fn set_tid(args: &Clone3) -> Result<Option<i32>> {
+    const LEVELS: u64 = 32;
+    if args.set_tid_size > LEVELS || (args.set_tid == 0) != (args.set_tid_size == 0) {
+        return Err(Errno::EINVAL);
+    }
+    if args.set_tid == 0 {
+        return Ok(None);
+    }
+    let mut ids = [0i32; LEVELS as usize];
+    let wanted = ids.get_mut(..args.set_tid_size as usize).unwrap_or_default();
+    uaccess::copy_from_user(wanted.as_mut_bytes(), args.set_tid)?;
+    Ok(Some(if args.set_tid_size == 1 { ids[0] } else { i32::MIN }))
 }
 
 /// Reads a structure that grows with time: what is missing is zero, what we do not know must be.
@@ -299,14 +328,24 @@ pub fn waitid(args: &Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let id = args.int(1);
+    let mut nonblocking = false;
     let which = match args.int(0) {
         0 => Which::Any,
+        3 if id >= 0 => {
+            let (pid, nonblock) = pidfd::waited_for(id)?;
+            nonblocking = nonblock && !options.contains(Options::NOHANG);
+            Which::Pid(pid)
+        }
         1 if id > 0 => Which::Pid(id as u32),
         2 if id > 0 => Which::Group(id as u32),
         2 if id == 0 => Which::Group(own_group()?),
         _ => return Err(Errno::EINVAL),
     };
+    let options = if nonblocking { options | Options::NOHANG } else { options };
     let waited = wait4::wait(which, options)?;
+    if nonblocking && waited.is_none() {
+        return Err(Errno::EAGAIN);
+    }
     if args.addr(2) != 0 {
         put_waited(args.addr(2), waited.as_ref())?;
     }
@@ -386,21 +425,4 @@ pub fn set_tid_address(args: &Args) -> Result<u64> {
     let me = current();
     me.clear_child_tid.store(args.addr(0), core::sync::atomic::Ordering::Relaxed);
     Ok(u64::from(me.tid()))
-}
-
-/// unshare(2).
-pub fn unshare(args: &Args) -> Result<u64> {
-    let flags = Flags::from_bits(args.0[0]).ok_or(Errno::EINVAL)?;
-    let known = Flags::NAMESPACES
-        | Flags::NEWTIME
-        | Flags::FS
-        | Flags::FILES
-        | Flags::THREAD
-        | Flags::SIGHAND
-        | Flags::VM
-        | Flags::SYSVSEM;
-    if !known.contains(flags) {
-        return Err(Errno::EINVAL);
-    }
-    task::clone::unshare(flags).map(|()| 0)
 }

@@ -10,7 +10,7 @@ use crate::{
     fs::memfd,
     mem::PAGE_SIZE,
     mm::AddressSpace,
-    task::{self, Task, cred::Caps, current},
+    task::{self, Task, access, current},
     uio::{self, Sink, Source},
 };
 
@@ -35,17 +35,8 @@ fn remote(addr: u64, count: u64) -> Result<Vec<Piece>> {
 }
 
 /// Whether `me` may read and write `other`'s memory, as for ptrace(2).
-fn may_access(me: &Task, other: &Task) -> bool {
-    if Arc::ptr_eq(&me.process, &other.process) {
-        return true;
-    }
-    let (own, theirs) = (me.cred(), other.cred());
-    if own.capable(Caps::SYS_PTRACE) {
-        return true;
-    }
-    let same = [theirs.uid, theirs.euid, theirs.suid] == [own.uid; 3]
-        && [theirs.gid, theirs.egid, theirs.sgid] == [own.gid; 3];
-    same && own.permitted.contains(theirs.permitted) && other.process.dumpable.load(Ordering::Relaxed) == 1
+pub(super) fn may_access(me: &Task, other: &Task) -> bool {
+    access::may(me, other, access::Creds::Real)
 }
 
 /// The memory of another process.

@@ -38,7 +38,7 @@ pub fn setrlimit(args: &Args) -> Result<u64> {
 
 /// prlimit64(2).
 pub fn prlimit64(args: &Args) -> Result<u64> {
-    let number = number(args.int(1))?;
+    let new = if args.addr(2) == 0 { None } else { Some(uaccess::get(args.addr(2))?) };
     let me = current();
     let target = match args.int(0) {
         0 => me.arc(),
@@ -47,8 +47,7 @@ pub fn prlimit64(args: &Args) -> Result<u64> {
     if !alloc::sync::Arc::ptr_eq(&target.process, &me.process) && !may_limit(&me, &target) {
         return Err(Errno::EPERM);
     }
-    let new = if args.addr(2) == 0 { None } else { Some(uaccess::get(args.addr(2))?) };
-    let old = change_limit(&target.process, number, new)?;
+    let old = change_limit(&target.process, number(args.int(1))?, new)?;
     if args.addr(3) != 0 {
         uaccess::put(args.addr(3), &old)?;
     }

@@ -182,7 +182,7 @@ fn wait_for(wanted: SigSet, deadline: Option<u64>) -> Result<SigInfo> {
 }
 
 /// Whether the caller may send `signo` to the process of `target`.
-fn may_signal(own: &Cred, target: &Task, signo: u32) -> bool {
+pub(super) fn may_signal(own: &Cred, target: &Task, signo: u32) -> bool {
     if alloc::sync::Arc::ptr_eq(&current().process, &target.process) || own.capable(Caps::KILL) {
         return true;
     }
@@ -197,17 +197,17 @@ fn same_session(target: &Task) -> bool {
     session(current().process.pid) == session(target.process.pid)
 }
 
-fn signal_number(value: i32) -> Result<u32> {
+pub(super) fn signal_number(value: i32) -> Result<u32> {
     if (0..=signal::MAX as i32).contains(&value) { Ok(value as u32) } else { Err(Errno::EINVAL) }
 }
 
-fn own_info(signo: u32, code: i32) -> SigInfo {
+pub(super) fn own_info(signo: u32, code: i32) -> SigInfo {
     let me = current();
     SigInfo::user(signo, code, me.process.pid, me.with_cred(|cred| cred.uid))
 }
 
 /// Checks and sends to one process; `signo` 0 only checks.
-fn send_checked(process: &Arc<Process>, info: SigInfo, signo: u32) -> Result<()> {
+pub(super) fn send_checked(process: &Arc<Process>, info: SigInfo, signo: u32) -> Result<()> {
     let cred = current().cred();
     match process.any_thread() {
         Some(task) if !may_signal(&cred, &task, signo) => Err(Errno::EPERM),

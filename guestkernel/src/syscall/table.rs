@@ -5,7 +5,9 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, process, process_vm, resource, sched, signal, socket, stat, time, timerfd, pages,
+    Args, absent, cred, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, namespace, pages, path,
+    pidfd, pipe, poll, prctl, process, process_vm, resource, sched, seccomp, signal, socket, stat, time,
+    timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -380,7 +382,7 @@ syscalls! {
     154 modify_ldt(Int, Addr, Size), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     155 pivot_root(Path, Path), Absent, "Not implemented yet.";
     156 _sysctl(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    157 prctl(Prctl, PrctlRest) => misc::prctl, Partial, "Names, dumpable, death signal, capabilities, subreaper, no_new_privs, timer slack; others are EINVAL.";
+    157 prctl(Prctl, PrctlRest) => prctl::prctl, Partial, "No PR_SET_MM, MDWE, names of memory, user dispatch of calls; speculation cannot be changed.";
     158 arch_prctl(ArchPrctl, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
     159 adjtimex(Addr), Absent, "Not implemented yet.";
     160 setrlimit(Resource, Limit) => resource::setrlimit, Full, "As Linux.";
@@ -470,12 +472,12 @@ syscalls! {
     244 mq_notify(Fd, Addr), Absent, "Not implemented yet.";
     245 mq_getsetattr(Fd, Addr, Addr), Absent, "Not implemented yet.";
     246 kexec_load(Addr, Size, Addr, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    247 waitid(IdType, Int, OutInfo, Wait, OutWaitUsage) => process::waitid, Partial, "No P_PIDFD.";
+    247 waitid(IdType, Int, OutInfo, Wait, OutWaitUsage) => process::waitid, Full, "As Linux.";
     248 add_key(Path, Path, Addr, Size, Int), Absent, "Not implemented yet.";
     249 request_key(Path, Path, Path, Int), Absent, "Not implemented yet.";
     250 keyctl(Int, Hex, Hex, Hex, Hex), Absent, "Not implemented yet.";
-    251 ioprio_set(Int, Int, Hex), Absent, "Not implemented yet.";
-    252 ioprio_get(Int, Int), Absent, "Not implemented yet.";
+    251 ioprio_set(Int, Int, Hex) => ioprio::ioprio_set, Partial, "The priority is kept but does not weigh: the host orders I/O.";
+    252 ioprio_get(Int, Int) => ioprio::ioprio_get, Full, "As Linux.";
     253 inotify_init(), Absent, "Not implemented yet.";
     254 inotify_add_watch(Fd, Path, Hex), Absent, "Not implemented yet.";
     255 inotify_rm_watch(Fd, Int), Absent, "Not implemented yet.";
@@ -495,7 +497,7 @@ syscalls! {
     269 faccessat(DirFd, Path, Access) => path::faccessat, Full, "As Linux.";
     270 pselect6(Int, FdSet, FdSet, FdSet, Timespec, SelectMask) => poll::pselect6, Full, "As Linux.";
     271 ppoll(PollFds, Size, Timespec, SigSet, Size) => poll::ppoll, Full, "As Linux.";
-    272 unshare(CloneFlags) => process::unshare, Partial, "CLONE_FS and CLONE_FILES; namespaces are EPERM.";
+    272 unshare(CloneFlags) => namespace::unshare, Partial, "CLONE_FS, CLONE_FILES, UTS, IPC and cgroup namespaces; other namespaces are EINVAL.";
     273 set_robust_list(Addr, Size) => futex::set_robust_list, Full, "As Linux.";
     274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
     275 splice(Fd, Addr, Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
@@ -531,16 +533,16 @@ syscalls! {
     305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
     307 sendmmsg(Fd, Addr, Size, Hex) => socket::sendmmsg, Full, "As Linux.";
-    308 setns(Fd, CloneFlags), Absent, "Not implemented yet.";
+    308 setns(Fd, CloneFlags) => namespace::setns, Partial, "UTS, IPC and cgroup namespaces; of the others there is one each.";
     309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
     310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_readv, Full, "As Linux.";
     311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_writev, Full, "As Linux.";
-    312 kcmp(Int, Int, Int, Hex, Hex), Absent, "Not implemented yet.";
+    312 kcmp(Int, Int, Int, Hex, Hex) => kcmp::kcmp, Partial, "No KCMP_EPOLL_TFD.";
     313 finit_module(Fd, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     314 sched_setattr(Int, Addr, Hex) => sched::sched_setattr, Partial, "No bandwidth for SCHED_DEADLINE (EBUSY), no utilisation clamps (EOPNOTSUPP).";
     315 sched_getattr(Int, Addr, Size, Hex) => sched::sched_getattr, Full, "As Linux.";
     316 renameat2(DirFd, Path, DirFd, Path, Rename) => path::renameat2, Full, "As Linux.";
-    317 seccomp(Hex, Hex, Addr), Absent, "Not implemented yet.";
+    317 seccomp(Hex, Hex, Addr) => seccomp::seccomp, Full, "As Linux; without a tracer.";
     318 getrandom(OutRandom, Size, Random) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";
     319 memfd_create(Path, Hex) => process_vm::memfd_create, Partial, "No huge pages: ENOSYS.";
     320 kexec_file_load(Fd, Fd, Size, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
@@ -559,7 +561,7 @@ syscalls! {
     333 io_pgetevents(Addr, Long, Long, Addr, Timespec, Addr), Absent, "Not implemented yet.";
     334 rseq(Addr, Hex, Hex, Hex), Absent, "Not implemented yet.";
     335 uretprobe(), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    424 pidfd_send_signal(Fd, Sig, Addr, Hex), Absent, "Not implemented yet.";
+    424 pidfd_send_signal(Fd, Sig, Addr, Hex) => pidfd::pidfd_send_signal, Full, "As Linux; a directory of /proc is EBADF.";
     425 io_uring_setup(Uint, Addr), Absent, "Not implemented yet.";
     426 io_uring_enter(Fd, Uint, Uint, Hex, SigSet, Size), Absent, "Not implemented yet.";
     427 io_uring_register(Fd, Uint, Addr, Uint), Absent, "Not implemented yet.";
@@ -569,11 +571,11 @@ syscalls! {
     431 fsconfig(Fd, Uint, Path, Addr, Int), Absent, "Not implemented yet.";
     432 fsmount(Fd, Hex, Hex), Absent, "Not implemented yet.";
     433 fspick(DirFd, Path, Hex), Absent, "Not implemented yet.";
-    434 pidfd_open(Int, Hex), Absent, "Not implemented yet.";
-    435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; set_tid and cgroup are EINVAL.";
+    434 pidfd_open(Int, Hex) => pidfd::pidfd_open, Full, "As Linux.";
+    435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; no cgroup to start in: EBADF.";
     436 close_range(Uint, Uint, CloseRange) => file::close_range, Full, "As Linux.";
     437 openat2(DirFd, Path, Addr, Size) => path::openat2, Full, "As Linux.";
-    438 pidfd_getfd(Fd, Fd, Hex), Absent, "Not implemented yet.";
+    438 pidfd_getfd(Fd, Fd, Hex) => pidfd::pidfd_getfd, Full, "As Linux.";
     439 faccessat2(DirFd, Path, Access, AtAccess) => path::faccessat2, Full, "As Linux.";
     440 process_madvise(Fd, Addr, Size, Int, Hex), Absent, "Not implemented yet.";
     441 epoll_pwait2(Fd, OutEpoll, Int, Timespec, SigSet, Size) => poll::epoll_pwait2, Full, "As Linux.";

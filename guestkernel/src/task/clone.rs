@@ -1,143 +1,40 @@
 //! Making tasks: fork, vfork, clone.
 
+mod args;
+
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{
     AltStack, Parts, Process, Task,
     cred::Caps,
-    current,
+    current, namespace,
     rlimit::{INFINITY, Resource},
     sched, tree, work,
 };
 use crate::{
     arch::{UserRegs, uaccess},
     errno::{Errno, Result},
+    fs::pidfd,
     mem::kstack::KernelStack,
-    signal::{Handlers, SIGCHLD},
+    signal::Handlers,
     task::wait::WaitQueue,
 };
 
-bitflags::bitflags! {
-    /// `CLONE_*`.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Flags: u64 {
-        /// Share memory.
-        const VM = 0x100;
-        /// Share root, working directory and mask.
-        const FS = 0x200;
-        /// Share descriptors.
-        const FILES = 0x400;
-        /// Share signal actions.
-        const SIGHAND = 0x800;
-        /// Make a descriptor of the child.
-        const PIDFD = 0x1000;
-        /// Trace the child too.
-        const PTRACE = 0x2000;
-        /// Wait until the child lets go of the memory.
-        const VFORK = 0x4000;
-        /// Be a sibling.
-        const PARENT = 0x8000;
-        /// Be a thread of the group.
-        const THREAD = 0x1_0000;
-        /// New mount namespace.
-        const NEWNS = 0x2_0000;
-        /// Share semaphore undo values.
-        const SYSVSEM = 0x4_0000;
-        /// Set the base of FS.
-        const SETTLS = 0x8_0000;
-        /// Store the id in the parent's memory.
-        const PARENT_SETTID = 0x10_0000;
-        /// Clear the id and wake at the end.
-        const CHILD_CLEARTID = 0x20_0000;
-        /// Nothing any more.
-        const DETACHED = 0x40_0000;
-        /// Never traced.
-        const UNTRACED = 0x80_0000;
-        /// Store the id in the child's memory.
-        const CHILD_SETTID = 0x100_0000;
-        /// New cgroup namespace.
-        const NEWCGROUP = 0x200_0000;
-        /// New UTS namespace.
-        const NEWUTS = 0x400_0000;
-        /// New IPC namespace.
-        const NEWIPC = 0x800_0000;
-        /// New user namespace.
-        const NEWUSER = 0x1000_0000;
-        /// New PID namespace.
-        const NEWPID = 0x2000_0000;
-        /// New network namespace.
-        const NEWNET = 0x4000_0000;
-        /// Share the I/O context.
-        const IO = 0x8000_0000;
-        /// Default signal actions.
-        const CLEAR_SIGHAND = 0x1_0000_0000;
-        /// Start in another cgroup.
-        const INTO_CGROUP = 0x2_0000_0000;
-        /// New time namespace.
-        const NEWTIME = 0x80;
-        /// All that make namespaces.
-        const NAMESPACES = Self::NEWNS.bits() | Self::NEWCGROUP.bits() | Self::NEWUTS.bits()
-            | Self::NEWIPC.bits() | Self::NEWUSER.bits() | Self::NEWPID.bits() | Self::NEWNET.bits();
+pub use args::{CloneArgs, Flags};
+
+/// Whether the caller may have the new namespaces that `flags` ask for.
+fn check_namespaces(flags: Flags) -> Result<()> {
+    let wanted = flags & (Flags::NAMESPACES | Flags::NEWTIME);
+    if wanted.is_empty() {
+        return Ok(());
     }
-}
-
-/// What to make.
-#[derive(Clone, Copy, Debug)]
-pub struct CloneArgs {
-    /// What is shared.
-    pub flags: Flags,
-    /// Stack pointer of the child, 0 = the parent's.
-    pub stack: u64,
-    /// Where the id goes in the parent's memory.
-    pub parent_tid: u64,
-    /// Where the id goes in the child's memory, or what is cleared at its end.
-    pub child_tid: u64,
-    /// Base of FS.
-    pub tls: u64,
-    /// Signal to the parent at the child's end; 0 = none.
-    pub exit_signal: u32,
-}
-
-impl CloneArgs {
-    /// fork(2).
-    #[must_use]
-    pub const fn fork() -> Self {
-        Self { flags: Flags::empty(), stack: 0, parent_tid: 0, child_tid: 0, tls: 0, exit_signal: SIGCHLD }
-    }
-
-    /// Refuses the combinations that Linux refuses.
-    ///
-    /// # Errors
-    /// `EINVAL`; `EPERM` for namespaces without the right.
-    pub fn check(&self) -> Result<()> {
-        let flags = self.flags;
-        let needs = |have: Flags, need: Flags| !flags.contains(have) || flags.contains(need);
-        let excludes = |one: Flags, other: Flags| !(flags.contains(one) && flags.intersects(other));
-        let valid = needs(Flags::THREAD, Flags::SIGHAND)
-            && needs(Flags::SIGHAND, Flags::VM)
-            && excludes(Flags::NEWNS, Flags::FS)
-            && excludes(Flags::NEWUSER, Flags::FS)
-            && excludes(Flags::THREAD, Flags::NEWUSER | Flags::NEWPID)
-            && excludes(Flags::NEWIPC, Flags::SYSVSEM)
-            && excludes(Flags::CLEAR_SIGHAND, Flags::SIGHAND)
-            && excludes(Flags::PIDFD, Flags::DETACHED)
-            && self.exit_signal <= crate::signal::MAX;
-        if !valid {
-            return Err(Errno::EINVAL);
-        }
-        if flags.intersects(Flags::NAMESPACES) {
-            let may = current().with_cred(|cred| cred.capable(Caps::SYS_ADMIN));
-            return Err(if may || flags.contains(Flags::NEWUSER) { Errno::EINVAL } else { Errno::EPERM });
-        }
-        if flags.intersects(Flags::PIDFD | Flags::INTO_CGROUP) {
-            return Err(Errno::EINVAL);
-        }
-        // The first process cannot have siblings.
-        if flags.contains(Flags::PARENT) && current().process.pid == 1 {
-            return Err(Errno::EINVAL);
-        }
-        Ok(())
+    let may = current().with_cred(|cred| cred.capable(Caps::SYS_ADMIN));
+    match namespace::NEW.contains(wanted) {
+        true if may => Ok(()),
+        // As where Linux was built without them.
+        _ if may || wanted.contains(Flags::NEWUSER) => Err(Errno::EINVAL),
+        _ => Err(Errno::EPERM),
     }
 }
 
@@ -211,6 +108,25 @@ fn check_limit(me: &Task) -> Result<()> {
     }
 }
 
+/// Gives the parent a descriptor of the child. The number.
+fn make_pidfd(me: &Task, child: &Arc<Task>, args: &CloneArgs) -> Result<i32> {
+    let file = pidfd::open(child, args.flags.contains(Flags::THREAD), 0);
+    let files = me.files();
+    let fd = files.install(file, true, 0, me.process.rlimit(Resource::OpenFiles).soft)?;
+    uaccess::put(args.pidfd, &fd).inspect_err(|_| drop(files.close(fd)))?;
+    Ok(fd)
+}
+
+/// An id for the child: any, or what the caller wants.
+fn child_id(me: &Task, args: &CloneArgs) -> Result<u32> {
+    let Some(wanted) = args.wanted_tid else { return tree::lock().allocate() };
+    let id = u32::try_from(wanted).ok().filter(|&id| id != 0 && id < tree::PID_MAX).ok_or(Errno::EINVAL)?;
+    if !me.with_cred(|cred| cred.capable(Caps::SYS_ADMIN) || cred.capable(Caps::CHECKPOINT_RESTORE)) {
+        return Err(Errno::EPERM);
+    }
+    tree::lock().claim(id)
+}
+
 /// Makes the child and enters it in the table.
 fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     let flags = args.flags;
@@ -233,7 +149,7 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
         files: Some(if flags.contains(Flags::FILES) { files } else { files.fork() }),
         fs: Some(if flags.contains(Flags::FS) { fs } else { fs.fork() }),
     };
-    let tid = tree::lock().allocate()?;
+    let tid = child_id(me, args)?;
     let process = if flags.contains(Flags::THREAD) {
         me.process.clone()
     } else {
@@ -242,7 +158,15 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     let mut child = Task::build(tid, process, ctx, Some(stack), me.cred(), parts);
     inherit(&mut child, me, args);
     let child = Arc::new(child);
-    enter(&child, me, flags)?;
+    // Before the child can be seen: from there on nothing may fail.
+    let pidfd = if flags.contains(Flags::PIDFD) { Some(make_pidfd(me, &child, args)?) } else { None };
+    let entered = if flags.contains(Flags::INTO_CGROUP) { into_cgroup(me, args) } else { Ok(()) };
+    if let Err(error) = entered.and_then(|()| enter(&child, me, flags)) {
+        if let Some(fd) = pidfd {
+            drop(me.files().close(fd));
+        }
+        return Err(error);
+    }
     Ok(child)
 }
 
@@ -265,6 +189,7 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
         },
         Ordering::Relaxed,
     );
+    process.no_huge_pages.store(parent.no_huge_pages.load(Ordering::Relaxed), Ordering::Relaxed);
     process.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom.inherit(&parent.oom);
     process.inner.lock().exe = parent.inner.lock().exe.clone();
@@ -275,6 +200,9 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
 fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
     let flags = args.flags;
     *child.comm.get_mut() = me.comm();
+    let namespaces = me.namespaces();
+    let new = flags.intersects(namespace::NEW);
+    *child.namespaces.get_mut() = if new { namespaces.unshare(flags) } else { namespaces };
     child.signals.blocked = AtomicU64::new(me.blocked().0);
     *child.signals.alt_stack.get_mut() = if flags.contains(Flags::VM) && !flags.contains(Flags::VFORK) {
         AltStack::default()
@@ -292,6 +220,9 @@ fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
     inherit_share(child, me);
     *child.memory_policy.get_mut() = me.memory_policy.load(Ordering::Relaxed);
     *child.timer_slack.get_mut() = me.timer_slack.load(Ordering::Relaxed);
+    *child.default_timer_slack.get_mut() = me.timer_slack.load(Ordering::Relaxed);
+    *child.io_priority.get_mut() = me.io_priority.load(Ordering::Relaxed);
+    *child.traits.get_mut() = me.traits();
     *child.no_new_privs.get_mut() = me.no_new_privs.load(Ordering::Relaxed);
 }
 
@@ -305,16 +236,30 @@ fn inherit_share(child: &mut Task, me: &Task) {
     }
 }
 
+/// No descriptor is one of a cgroup.
+fn into_cgroup(me: &Task, args: &CloneArgs) -> Result<()> {
+    me.file(args.cgroup).and(Err(Errno::EBADF))
+}
+
 /// Enters the child in its group and in the table.
 fn enter(child: &Arc<Task>, me: &Task, flags: Flags) -> Result<()> {
     let mut tree = tree::lock();
+    if tree.was_taken(child.tid()) {
+        return Err(Errno::EAGAIN);
+    }
     if !flags.contains(Flags::THREAD) {
         let caller = me.process.pid;
-        let parent = if flags.contains(Flags::PARENT) { tree.parent_of(caller) } else { caller };
-        let place = tree.node(caller).map(|node| (node.pgid, node.sid));
-        tree.add_process(child.process.clone(), parent);
-        if let (Some((pgid, sid)), Some(node)) = (place, tree.node_mut(child.tid())) {
-            (node.pgid, node.sid) = (pgid, sid);
+        let Some((mut parent, pgid, sid)) =
+            tree.node(caller).map(|node| ((node.parent, node.parent_thread), node.pgid, node.sid))
+        else {
+            return Err(Errno::EAGAIN);
+        };
+        if !flags.contains(Flags::PARENT) {
+            parent = (caller, me.tid());
+        }
+        tree.add_process(child.process.clone(), parent.0);
+        if let Some(node) = tree.node_mut(child.tid()) {
+            (node.parent_thread, node.pgid, node.sid) = (parent.1, pgid, sid);
         }
     }
     {
@@ -322,6 +267,8 @@ fn enter(child: &Arc<Task>, me: &Task, flags: Flags) -> Result<()> {
         if inner.end.is_some() || inner.job.stop != 0 {
             return Err(Errno::ERESTARTNOINTR);
         }
+        // Under the lock that TSYNC takes: either it sees the child, or the child sees what it did.
+        child.seccomp.inherit(&me.seccomp);
         inner.threads.push(child.clone());
     }
     tree.add_task(child.clone());
@@ -343,10 +290,7 @@ pub(super) fn store_own_tid(me: &Task) {
 /// `EPERM` for namespaces without the right, `EINVAL` for what cannot be unshared.
 pub fn unshare(flags: Flags) -> Result<()> {
     let me = current();
-    if flags.intersects(Flags::NAMESPACES | Flags::NEWTIME) {
-        let may = me.with_cred(|cred| cred.capable(Caps::SYS_ADMIN));
-        return Err(if may || flags.contains(Flags::NEWUSER) { Errno::EINVAL } else { Errno::EPERM });
-    }
+    check_namespaces(flags)?;
     let group = Flags::THREAD | Flags::SIGHAND | Flags::VM;
     if flags.intersects(group) && me.process.inner.lock().threads.len() > 1 {
         return Err(Errno::EINVAL);
@@ -357,26 +301,8 @@ pub fn unshare(flags: Flags) -> Result<()> {
     if flags.contains(Flags::FILES) {
         drop(me.set_files(Some(me.files().fork())));
     }
+    if flags.intersects(namespace::NEW) {
+        me.set_namespaces(me.namespaces().unshare(flags));
+    }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(flags: Flags) -> Result<()> {
-        CloneArgs { flags, ..CloneArgs::fork() }.check()
-    }
-
-    #[test]
-    fn invalid_combinations_are_refused() {
-        assert_eq!(check(Flags::empty()), Ok(()));
-        assert_eq!(check(Flags::THREAD), Err(Errno::EINVAL));
-        assert_eq!(check(Flags::SIGHAND), Err(Errno::EINVAL));
-        assert_eq!(check(Flags::SIGHAND | Flags::VM | Flags::CLEAR_SIGHAND), Err(Errno::EINVAL));
-        assert_eq!(check(Flags::NEWNS | Flags::FS), Err(Errno::EINVAL));
-        let pthread = Flags::VM | Flags::FS | Flags::FILES | Flags::SIGHAND | Flags::THREAD | Flags::SYSVSEM;
-        assert_eq!(check(pthread | Flags::SETTLS | Flags::PARENT_SETTID | Flags::CHILD_CLEARTID), Ok(()));
-        assert_eq!(check(Flags::VM | Flags::VFORK), Ok(()));
-    }
 }

@@ -65,6 +65,8 @@ bitflags::bitflags! {
         const MKNOD = 1 << 27;
         /// Read the kernel's log.
         const SYSLOG = 1 << 34;
+        /// Checkpoint and restore.
+        const CHECKPOINT_RESTORE = 1 << 40;
         /// Every capability that exists (0 to `CAP_CHECKPOINT_RESTORE`).
         const ALL = (1 << 41) - 1;
         /// Arm timers that wake the machine.

@@ -283,6 +283,7 @@ fn become_single(me: &Task) -> Result<()> {
         let mut tree = tree::lock();
         if let Some(task) = tree.remove_task(tid) {
             me.tid.store(process.pid, Ordering::Relaxed);
+            tree.hand_over(process.pid, tid, process.pid);
             tree.add_task(task);
         }
     }

@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 
 use super::{
     Process, Task, current,
-    process::GroupEnd,
+    process::{GroupEnd, Phase},
     sched,
     tree::{self, Tree, Zombie},
 };
@@ -58,9 +58,11 @@ pub fn exit_thread(status: i32) -> ! {
         drop(me.set_fs(None));
         let process = me.process.clone();
         let last = leave_group(&me, &process, status);
+        me.seccomp.release();
         process.threads_wait.wake_all();
-        if let Some(status) = last {
-            finish(&process, status, me.with_cred(|cred| cred.uid));
+        match last {
+            Some(status) => finish(&process, status, me.with_cred(|cred| cred.uid)),
+            None => hand_children_over(&me, &process),
         }
         crate::mem::give_back::arm();
     }
@@ -117,6 +119,37 @@ fn leave_group(me: &Task, process: &Arc<Process>, status: i32) -> Option<i32> {
     last
 }
 
+/// The children of a thread that ends become those of another one of its process; they are told as if their
+/// parent had ended.
+fn hand_children_over(me: &Task, process: &Arc<Process>) {
+    let signals = {
+        let mut tree = tree::lock();
+        if tree.node(process.pid).is_none_or(|node| node.children.is_empty()) {
+            return;
+        }
+        let Some(heir) = process.any_thread() else { return };
+        let mut signals = Vec::new();
+        for child in tree.hand_over(process.pid, me.tid(), heir.tid()) {
+            death_signals(&child, process.pid, &mut signals);
+        }
+        signals
+    };
+    for (to, info) in signals {
+        // A standard signal is merged with one that waits already; nothing is lost.
+        let _ = signal::send_to_process(&to, info);
+    }
+}
+
+/// The signals of `PR_SET_PDEATHSIG` that the threads of a child asked for.
+fn death_signals(child: &Arc<Process>, parent: u32, signals: &mut Vec<(Arc<Process>, SigInfo)>) {
+    for task in child.inner.lock().threads.iter() {
+        let signo = task.death_signal.load(Ordering::Relaxed);
+        if signo != 0 {
+            signals.push((child.clone(), SigInfo::user(signo, 0, parent, 0)));
+        }
+    }
+}
+
 /// Somebody to tell once the table is unlocked.
 #[derive(Default)]
 struct Notices {
@@ -153,6 +186,7 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
         }
         if let Some(node) = tree.node_mut(process.pid) {
             node.zombie = Some(Zombie { status, uid, usage });
+            process.set_phase(Phase::Ended);
         }
         tell_parent(&mut tree, process.pid, &mut notices);
     }
@@ -163,6 +197,10 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
     for process in notices.wake {
         process.child_wait.wake_all();
     }
+    process.ended.wake_all();
+    for node in notices.reaped {
+        node.process.ended.wake_all();
+    }
 }
 
 /// Tells the parent of a zombie, or removes it when the parent does not want to know.
@@ -171,7 +209,7 @@ fn tell_parent(tree: &mut Tree, pid: u32, notices: &mut Notices) {
     let Some(zombie) = node.zombie else { return };
     let Some(parent) = tree.node(node.parent).map(|parent| parent.process.clone()) else { return };
     let signo = node.process.exit_signal.load(Ordering::Relaxed);
-    if signo != 0 {
+    if (1..=signal::MAX).contains(&signo) {
         let action = parent.with_handlers(|handlers| handlers.get(signo));
         if signo == SIGCHLD && (action.handler == SIG_IGN || action.has(SA_NOCLDWAIT)) {
             notices.reaped.extend(tree.remove_process(pid));
@@ -217,11 +255,6 @@ fn hang_up_orphans(tree: &Tree, pid: u32, notices: &mut Notices) {
 fn signal_on_parent_death(tree: &Tree, pid: u32, notices: &mut Notices) {
     let Some(node) = tree.node(pid) else { return };
     for child in node.children.iter().filter_map(|child| tree.node(*child)) {
-        for task in child.process.inner.lock().threads.iter() {
-            let signo = task.death_signal.load(Ordering::Relaxed);
-            if signo != 0 {
-                notices.signals.push((child.process.clone(), SigInfo::user(signo, 0, pid, 0)));
-            }
-        }
+        death_signals(&child.process, pid, &mut notices.signals);
     }
 }

@@ -5,10 +5,12 @@
 //!
 //! Lock order: the tree, then `Process::inner`, then the locks inside a task; see `sync` for the rest.
 
+pub mod access;
 pub mod clone;
 pub mod cred;
 pub mod exec;
 pub mod exit;
+pub mod namespace;
 pub mod process;
 pub mod rlimit;
 pub mod sched;
@@ -49,6 +51,16 @@ pub mod work {
     pub const SET_TID: u32 = 8;
     /// Memory is short, or enough of it became free that the host should have it.
     pub const MEMORY: u32 = 16;
+}
+
+/// Bits of a task's traits, which prctl(2) sets.
+pub mod trait_bits {
+    /// It writes dirty memory back.
+    pub const IO_FLUSHER: u32 = 1;
+    /// It has a policy of its own for broken memory.
+    pub const MCE_OWN: u32 = 2;
+    /// That policy: to be told early.
+    pub const MCE_EARLY: u32 = 4;
 }
 
 /// An alternate signal stack.
@@ -131,6 +143,7 @@ pub struct Task {
     files: SpinLock<Option<Arc<FdTable>>>,
     fs: SpinLock<Option<Arc<FsContext>>>,
     cred: SpinLock<Arc<Cred>>,
+    namespaces: SpinLock<Arc<namespace::Namespaces>>,
     comm: SpinLock<[u8; 16]>,
     /// Signals.
     pub signals: TaskSignals,
@@ -152,10 +165,17 @@ pub struct Task {
     pub memory_policy: AtomicU32,
     /// Timer slack, ns.
     pub timer_slack: AtomicU64,
+    /// What [`Self::timer_slack`] goes back to, ns.
+    pub default_timer_slack: AtomicU64,
+    /// I/O priority, `IOPRIO_*`; 0 = none of its own.
+    pub io_priority: AtomicU32,
+    traits: AtomicU32,
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: AtomicBool,
     /// It is on its way out: takes no signals.
     pub exiting: AtomicBool,
+    /// What system calls it may make.
+    pub seccomp: crate::seccomp::State,
     /// A vfork parent waits for this.
     pub vfork: SpinLock<Option<Arc<clone::VforkDone>>>,
     /// The TSC-based clock when it started, ns.
@@ -190,6 +210,7 @@ impl Task {
             files: SpinLock::new(parts.files),
             fs: SpinLock::new(parts.fs),
             cred: SpinLock::new(cred),
+            namespaces: SpinLock::new(namespace::initial()),
             comm: SpinLock::new([0; 16]),
             signals: TaskSignals::default(),
             clear_child_tid: AtomicU64::new(0),
@@ -201,8 +222,12 @@ impl Task {
             reset_on_fork: AtomicBool::new(false),
             memory_policy: AtomicU32::new(0),
             timer_slack: AtomicU64::new(50_000),
+            default_timer_slack: AtomicU64::new(50_000),
+            io_priority: AtomicU32::new(0),
+            traits: AtomicU32::new(0),
             no_new_privs: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
+            seccomp: crate::seccomp::State::default(),
             vfork: SpinLock::new(None),
             start_ns: crate::arch::clock::monotonic_ns(),
         }
@@ -281,6 +306,18 @@ impl Task {
         core::mem::replace(&mut *self.fs.lock(), fs)
     }
 
+    /// Its namespaces.
+    #[must_use]
+    pub fn namespaces(&self) -> Arc<namespace::Namespaces> {
+        self.namespaces.lock().clone()
+    }
+
+    /// Replaces its namespaces.
+    pub fn set_namespaces(&self, namespaces: Arc<namespace::Namespaces>) {
+        let old = core::mem::replace(&mut *self.namespaces.lock(), namespaces);
+        drop(old);
+    }
+
     /// Its credentials.
     #[must_use]
     pub fn cred(&self) -> Arc<Cred> {
@@ -297,6 +334,17 @@ impl Task {
         let cred = Arc::new(cred);
         let old = core::mem::replace(&mut *self.cred.lock(), cred);
         drop(old);
+    }
+
+    /// Its [`trait_bits`].
+    #[must_use]
+    pub fn traits(&self) -> u32 {
+        self.traits.load(Ordering::Relaxed)
+    }
+
+    /// Sets those of `mask`. Only the task itself does so.
+    pub fn set_traits(&self, mask: u32, bits: u32) {
+        self.traits.store(self.traits() & !mask | bits & mask, Ordering::Relaxed);
     }
 
     /// Its name, at most 15 bytes.

@@ -1,7 +1,7 @@
 //! Processes: what the threads of a group share.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::{
     Task,
@@ -62,6 +62,17 @@ pub struct Inner {
     pub exe: Option<Arc<crate::fs::File>>,
 }
 
+/// How far a process has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It has threads.
+    Alive,
+    /// It has ended and waits to be waited for.
+    Ended,
+    /// Nothing but references is left.
+    Reaped,
+}
+
 /// A thread group.
 #[derive(Debug)]
 pub struct Process {
@@ -75,6 +86,9 @@ pub struct Process {
     pub child_wait: WaitQueue,
     /// Waits of an exec for the end of the other threads.
     pub threads_wait: WaitQueue,
+    /// Woken when [`Self::phase`] changes.
+    pub ended: WaitQueue,
+    phase: AtomicU8,
     /// Signal to the parent at the end; `SIGCHLD` for fork.
     pub exit_signal: AtomicU32,
     /// Cannot be ended by signals that it has no handler for (the first process).
@@ -83,6 +97,8 @@ pub struct Process {
     pub subreaper: AtomicBool,
     /// `PR_SET_DUMPABLE`.
     pub dumpable: AtomicU32,
+    /// `PR_SET_THP_DISABLE`.
+    pub no_huge_pages: AtomicBool,
     /// It has called exec since fork.
     pub did_exec: AtomicBool,
     /// What the out-of-memory killer knows of it.
@@ -104,10 +120,13 @@ impl Process {
             rlimits: SpinLock::new(rlimits),
             child_wait: WaitQueue::new(),
             threads_wait: WaitQueue::new(),
+            ended: WaitQueue::new(),
+            phase: AtomicU8::new(Phase::Alive as u8),
             exit_signal: AtomicU32::new(crate::signal::SIGCHLD),
             unkillable: AtomicBool::new(false),
             subreaper: AtomicBool::new(false),
             dumpable: AtomicU32::new(1),
+            no_huge_pages: AtomicBool::new(false),
             did_exec: AtomicBool::new(false),
             oom: crate::mm::oom::OomState::default(),
             faults: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -130,6 +149,21 @@ impl Process {
     pub fn set_handlers(&self, handlers: Arc<Handlers>) {
         let old = core::mem::replace(&mut *self.handlers.lock(), handlers);
         drop(old);
+    }
+
+    /// How far it has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Alive,
+            1 => Phase::Ended,
+            _ => Phase::Reaped,
+        }
+    }
+
+    /// Notes how far it has come. Whoever does so wakes [`Self::ended`] once no lock is held.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
     }
 
     /// A resource limit.

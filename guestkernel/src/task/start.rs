@@ -96,7 +96,7 @@ fn take_command() -> Result<Option<Command>> {
 }
 
 fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure> {
-    super::uts::set_names(&spec.hostname, &spec.domainname);
+    super::namespace::initial().uts.set_names(&spec.hostname, &spec.domainname);
     let namespace = fs::init(spec).map_err(failure("mounting the container's file systems"))?;
     let context = FsContext::new(namespace);
     let wanted = &spec.process;

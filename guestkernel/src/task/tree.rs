@@ -4,11 +4,13 @@
 //! start over at `PID_MAX`, so that an id that was freed is not used again soon.
 
 use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::Ordering;
 use hashbrown::HashMap;
 
-use super::{Process, Task, times::Usage};
+use super::{Process, Task, process::Phase, times::Usage};
 use crate::{
     errno::{Errno, Result},
+    signal::SIGCHLD,
     sync::{SpinLock, SpinLockGuard},
 };
 
@@ -26,6 +28,8 @@ pub struct Node {
     pub process: Arc<Process>,
     /// Its parent; 0 for the first process.
     pub parent: u32,
+    /// The parent's thread that made it, or what took that one's place.
+    pub parent_thread: u32,
     /// Its children, oldest first, zombies included.
     pub children: Vec<u32>,
     /// Process group.
@@ -53,6 +57,7 @@ pub struct Tree {
     nodes: Option<HashMap<u32, Node>>,
     tasks: Option<HashMap<u32, Arc<Task>>>,
     last: u32,
+    /// Something above `last` may be taken: ids have started over, or were asked for.
     wrapped: bool,
 }
 
@@ -91,6 +96,30 @@ impl Tree {
         Err(Errno::EAGAIN)
     }
 
+    /// Takes the id that a caller asks for.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is no id, `EEXIST` when it is taken, `EAGAIN` when there are too many tasks.
+    pub fn claim(&mut self, id: u32) -> Result<u32> {
+        if id == 0 || id >= PID_MAX {
+            return Err(Errno::EINVAL);
+        }
+        if self.tasks.as_ref().is_some_and(|tasks| tasks.len() >= TASKS_MAX) {
+            return Err(Errno::EAGAIN);
+        }
+        if self.in_use(id) {
+            return Err(Errno::EEXIST);
+        }
+        self.wrapped = true;
+        Ok(id)
+    }
+
+    /// Whether an id that was given out was taken by somebody who asked for it meanwhile.
+    #[must_use]
+    pub fn was_taken(&self, id: u32) -> bool {
+        self.wrapped && (self.task(id).is_some() || self.node(id).is_some())
+    }
+
     /// Whether an id names a task, a process, a group or a session.
     fn in_use(&self, id: u32) -> bool {
         self.tasks.as_ref().is_some_and(|tasks| tasks.contains_key(&id))
@@ -105,13 +134,15 @@ impl Tree {
         if let Some(node) = self.node_mut(parent) {
             node.children.push(pid);
         }
-        let node = Node { process, parent, children: Vec::new(), pgid, sid, zombie: None };
+        let node =
+            Node { process, parent, parent_thread: parent, children: Vec::new(), pgid, sid, zombie: None };
         self.nodes.get_or_insert_default().insert(pid, node);
     }
 
     /// Takes a process out. Its children must have other parents.
     pub fn remove_process(&mut self, pid: u32) -> Option<Node> {
         let node = self.nodes.as_mut()?.remove(&pid)?;
+        node.process.set_phase(Phase::Reaped);
         if let Some(parent) = self.node_mut(node.parent) {
             parent.children.retain(|&child| child != pid);
         }
@@ -182,6 +213,8 @@ impl Tree {
         for &child in &children {
             if let Some(node) = self.node_mut(child) {
                 node.parent = to;
+                node.parent_thread = to;
+                node.process.exit_signal.store(SIGCHLD, Ordering::Relaxed);
                 if node.zombie.is_some() {
                     zombies.push(child);
                 }
@@ -193,6 +226,19 @@ impl Tree {
         zombies
     }
 
+    /// Children that the thread `from` of process `pid` made belong to its thread `to` from now on. Those children.
+    pub fn hand_over(&mut self, pid: u32, from: u32, to: u32) -> Vec<Arc<Process>> {
+        let children = self.node(pid).map(|node| node.children.clone()).unwrap_or_default();
+        let mut moved = Vec::new();
+        for child in children {
+            if let Some(node) = self.node_mut(child).filter(|node| node.parent_thread == from) {
+                node.parent_thread = to;
+                moved.push(node.process.clone());
+            }
+        }
+        moved
+    }
+
     /// Who becomes the parent of the children of `pid`: the nearest living ancestor that is a subreaper, else
     /// the first process.
     #[must_use]
@@ -200,7 +246,7 @@ impl Tree {
         let mut at = self.parent_of(pid);
         while at > 1 {
             let Some(node) = self.node(at) else { break };
-            if node.zombie.is_none() && node.process.subreaper.load(core::sync::atomic::Ordering::Relaxed) {
+            if node.zombie.is_none() && node.process.subreaper.load(Ordering::Relaxed) {
                 return at;
             }
             at = node.parent;
@@ -232,12 +278,12 @@ impl Tree {
     /// As setpgid(2).
     pub fn set_group(&mut self, caller: u32, pid: u32, pgid: u32) -> Result<()> {
         let sid = self.node(caller).ok_or(Errno::ESRCH)?.sid;
-        let node = self.node(pid).filter(|node| node.zombie.is_none()).ok_or(Errno::ESRCH)?;
+        let node = self.node(pid).ok_or(Errno::ESRCH)?;
         if node.parent == caller {
             if node.sid != sid {
                 return Err(Errno::EPERM);
             }
-            if node.process.did_exec.load(core::sync::atomic::Ordering::Relaxed) {
+            if node.process.did_exec.load(Ordering::Relaxed) {
                 return Err(Errno::EACCES);
             }
         } else if pid != caller {
@@ -324,11 +370,31 @@ mod tests {
         let mut tree = tree(&[(1, 0), (2, 1), (3, 2), (4, 3), (5, 4)]);
         assert_eq!(tree.reaper_of(4), 1);
         let flag = &tree.node(2).unwrap().process.subreaper;
-        flag.store(true, core::sync::atomic::Ordering::Relaxed);
+        flag.store(true, Ordering::Relaxed);
         assert_eq!(tree.reaper_of(4), 2);
         assert!(tree.reparent(4, 2).is_empty());
         assert_eq!(tree.parent_of(5), 2);
         assert_eq!(tree.node(2).unwrap().children, [3, 5]);
+    }
+
+    #[test]
+    fn ids_that_are_asked_for_are_free_and_not_given_out_again() {
+        let mut tree = tree(&[(1, 0), (7, 1)]);
+        assert_eq!(tree.claim(7), Err(Errno::EEXIST));
+        assert_eq!((tree.claim(0), tree.claim(PID_MAX)), (Err(Errno::EINVAL), Err(Errno::EINVAL)));
+        assert_eq!(tree.claim(2), Ok(2));
+        tree.add_process(Arc::new(Process::new(2, Arc::default(), Default::default())), 1);
+        assert!(tree.was_taken(2) && !tree.was_taken(3));
+        assert_eq!(tree.allocate(), Ok(3));
+    }
+
+    #[test]
+    fn children_of_a_thread_are_handed_over() {
+        let mut tree = tree(&[(1, 0), (2, 1), (3, 1)]);
+        tree.node_mut(3).unwrap().parent_thread = 9;
+        let moved: Vec<u32> = tree.hand_over(1, 9, 1).iter().map(|process| process.pid).collect();
+        assert_eq!(moved, [3]);
+        assert_eq!(tree.node(3).unwrap().parent_thread, 1);
     }
 
     #[test]

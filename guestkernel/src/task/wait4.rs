@@ -79,26 +79,32 @@ pub const fn decode(status: i32) -> (i32, i32) {
 pub fn wait(which: Which, options: Options) -> Result<Option<Waited>> {
     let me = current();
     let process = me.process.clone();
-    let look = || match look(&mut tree::lock(), &process, which, options) {
+    let thread = options.contains(Options::NOTHREAD).then(|| me.tid());
+    let look = || match look(&mut tree::lock(), &process, thread, which, options) {
         Ok(None) if !options.contains(Options::NOHANG) => None,
         other => Some(other),
     };
     let (found, node) = process.child_wait.wait_until(look)?.map(|found| found.unzip())?;
-    drop(node.flatten());
+    if let Some(node) = node.flatten() {
+        node.process.ended.wake_all();
+    }
     Ok(found)
 }
 
-/// Finds a child to report, and takes it off the table if it is over.
+/// Finds a child to report, of one `thread` alone or of any, and takes it off the table if it is over.
 fn look(
     tree: &mut Tree,
     process: &Arc<Process>,
+    thread: Option<u32>,
     which: Which,
     options: Options,
 ) -> Result<Option<(Waited, Option<Node>)>> {
     let node = tree.node(process.pid).ok_or(Errno::ECHILD)?;
     let mut exists = false;
     for &pid in &node.children {
-        let Some(child) = tree.node(pid).filter(|child| matches(child, which, options)) else { continue };
+        let Some(child) = tree.node(pid).filter(|child| matches(child, thread, which, options)) else {
+            continue;
+        };
         exists = true;
         if let Some(waited) = report(child, options) {
             let over = child.zombie.is_some() && !options.contains(Options::NOWAIT);
@@ -112,14 +118,16 @@ fn look(
     if exists { Ok(None) } else { Err(Errno::ECHILD) }
 }
 
-fn matches(child: &Node, which: Which, options: Options) -> bool {
+fn matches(child: &Node, thread: Option<u32>, which: Which, options: Options) -> bool {
     let plain = child.process.exit_signal.load(Ordering::Relaxed) == SIGCHLD;
     let kind = options.contains(Options::ALL) || options.contains(Options::CLONE) != plain;
-    kind && match which {
-        Which::Any => true,
-        Which::Pid(pid) => child.process.pid == pid,
-        Which::Group(pgid) => child.pgid == pgid,
-    }
+    let by = thread.is_none_or(|thread| child.parent_thread == thread);
+    kind && by
+        && match which {
+            Which::Any => true,
+            Which::Pid(pid) => child.process.pid == pid,
+            Which::Group(pgid) => child.pgid == pgid,
+        }
 }
 
 /// What there is to say of a child.
@@ -173,13 +181,14 @@ mod tests {
     #[test]
     fn a_zombie_is_reported_once() {
         let (mut tree, first) = family();
-        assert!(look(&mut tree, &first, Which::Any, Options::EXITED).unwrap().is_none());
+        assert!(look(&mut tree, &first, None, Which::Any, Options::EXITED).unwrap().is_none());
         end(&mut tree, 3, 0x300);
-        let again = look(&mut tree, &first, Which::Any, Options::EXITED | Options::NOWAIT).unwrap().unwrap();
+        let again =
+            look(&mut tree, &first, None, Which::Any, Options::EXITED | Options::NOWAIT).unwrap().unwrap();
         assert_eq!((again.0.pid, again.1.is_none()), (3, true));
-        let found = look(&mut tree, &first, Which::Any, Options::EXITED).unwrap().unwrap();
+        let found = look(&mut tree, &first, None, Which::Any, Options::EXITED).unwrap().unwrap();
         assert_eq!((found.0.pid, found.0.status), (3, 0x300));
-        assert_eq!(look(&mut tree, &first, Which::Pid(3), Options::EXITED).err(), Some(Errno::ECHILD));
+        assert_eq!(look(&mut tree, &first, None, Which::Pid(3), Options::EXITED).err(), Some(Errno::ECHILD));
     }
 
     #[test]
@@ -190,10 +199,10 @@ mod tests {
             let mut inner = child.inner.lock();
             (inner.job.stop, inner.job.report_stop) = (19, true);
         }
-        assert!(look(&mut tree, &first, Which::Any, Options::EXITED).unwrap().is_none());
+        assert!(look(&mut tree, &first, None, Which::Any, Options::EXITED).unwrap().is_none());
         let options = Options::EXITED | Options::STOPPED;
-        assert_eq!(look(&mut tree, &first, Which::Pid(2), options).unwrap().unwrap().0.status, 0x137f);
-        assert!(look(&mut tree, &first, Which::Pid(2), options).unwrap().is_none());
+        assert_eq!(look(&mut tree, &first, None, Which::Pid(2), options).unwrap().unwrap().0.status, 0x137f);
+        assert!(look(&mut tree, &first, None, Which::Pid(2), options).unwrap().is_none());
     }
 
     #[test]
@@ -201,11 +210,11 @@ mod tests {
         let (mut tree, first) = family();
         tree.node(2).unwrap().process.exit_signal.store(0, Ordering::Relaxed);
         end(&mut tree, 2, 0);
-        assert_eq!(look(&mut tree, &first, Which::Pid(2), Options::EXITED).err(), Some(Errno::ECHILD));
+        assert_eq!(look(&mut tree, &first, None, Which::Pid(2), Options::EXITED).err(), Some(Errno::ECHILD));
         let options = Options::EXITED | Options::ALL | Options::NOWAIT;
-        assert!(look(&mut tree, &first, Which::Pid(2), options).unwrap().is_some());
+        assert!(look(&mut tree, &first, None, Which::Pid(2), options).unwrap().is_some());
         let options = Options::EXITED | Options::CLONE;
-        assert!(look(&mut tree, &first, Which::Pid(2), options).unwrap().is_some());
+        assert!(look(&mut tree, &first, None, Which::Pid(2), options).unwrap().is_some());
     }
 
     #[test]

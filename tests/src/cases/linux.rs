@@ -61,28 +61,44 @@ fn names(program: &Path) -> Result<Vec<String>> {
 /// Runs the cases in one container, or in several where one dies before the last case.
 fn run_all(runtime: &str, program: &Path, names: &[String]) -> Result<Results> {
     let mut results = Results::new();
-    let mut left = names.to_vec();
+    // Cases of namespaces are the administrator's.
+    let (admin, plain): (Vec<String>, Vec<String>) =
+        names.iter().cloned().partition(|name| name.starts_with("ns/"));
+    for (names, more) in [(plain, &[][..]), (admin, &["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"][..])] {
+        run_group(runtime, program, names, more, &mut results)?;
+    }
+    Ok(results)
+}
+
+/// Runs cases that need the same capabilities.
+fn run_group(
+    runtime: &str,
+    program: &Path,
+    mut left: Vec<String>,
+    more: &[&str],
+    results: &mut Results,
+) -> Result<()> {
     for _ in 0..DEATHS {
         if left.is_empty() {
             break;
         }
-        let text = run_some(runtime, program, &left)?;
-        let died = collect(&text, &mut results);
+        let text = run_some(runtime, program, &left, more)?;
+        let died = collect(&text, results);
         left.retain(|name| !results.contains_key(name));
         if let Some(name) = died.or_else(|| left.first().cloned().filter(|_| !left.is_empty())) {
             left.retain(|other| *other != name);
             results.entry(name).or_insert_with(|| "the container ended\n".into());
         }
     }
-    Ok(results)
+    Ok(())
 }
 
-fn run_some(runtime: &str, program: &Path, names: &[String]) -> Result<String> {
+fn run_some(runtime: &str, program: &Path, names: &[String], more: &[&str]) -> Result<String> {
     let mut args = vec!["/bin/linux-cases", "run"];
     args.extend(names.iter().map(String::as_str));
     let mut bundle = Bundle::new("linux-cases", &args)?;
     fs::copy(program, bundle.file("bin/linux-cases")).context("linux-cases")?;
-    let capabilities = [
+    let mut capabilities = vec![
         "CAP_CHOWN",
         "CAP_DAC_OVERRIDE",
         "CAP_FOWNER",
@@ -97,6 +113,7 @@ fn run_some(runtime: &str, program: &Path, names: &[String]) -> Result<String> {
         "CAP_IPC_LOCK",
         "CAP_SETFCAP",
     ];
+    capabilities.extend(more);
     for set in ["bounding", "effective", "permitted"] {
         bundle.config["process"]["capabilities"][set] = json!(capabilities);
     }

@@ -4,6 +4,7 @@
 //! in [`system`], settings in [`settings`].
 
 mod memory;
+mod namespaces;
 mod net;
 mod pages;
 mod pid;

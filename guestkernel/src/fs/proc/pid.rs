@@ -2,9 +2,12 @@
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
+use linux_raw_sys::general::O_CLOEXEC;
 
 use super::{
-    DIR, FILE, LINK, MAGIC, memory, net, number, owner, pages,
+    DIR, FILE, LINK, MAGIC, memory,
+    namespaces::NamespaceLinks,
+    net, number, owner, pages,
     system::{HZ, boot_ns},
 };
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
         static_fs::{Names, Node, Owner, What},
     },
     mm::{Marks, oom},
-    task::{self, Process, Task},
+    task::{self, Process, Task, access},
 };
 
 /// A thread's directory: of the process (`/proc/PID`) or of the thread itself.
@@ -49,14 +52,24 @@ impl Id {
         (u64::from(self.tid) << 8 | index) << 1 | u64::from(self.thread) | 1 << 40
     }
 
-    /// Whose its files are: its effective ids.
-    fn owner(self) -> Owner {
-        let (uid, gid) = self.task().map_or((0, 0), |task| task.with_cred(|cred| (cred.euid, cred.egid)));
+    /// Whose its files are: its effective ids; root where only root may look into it, but for directories that
+    /// everybody may look into.
+    fn owner(self, public: bool) -> Owner {
+        let ids =
+            self.task().ok().filter(|task| public || task.process.dumpable.load(Ordering::Relaxed) == 1);
+        let (uid, gid) = ids.map_or((0, 0), |task| task.with_cred(|cred| (cred.euid, cred.egid)));
         Owner { uid, gid, magic: MAGIC, ..owner() }
     }
 
     pub(super) fn node(self, index: u64, mode: u32, what: What) -> Arc<Node> {
-        Node::new(self.owner(), self.ino(index), mode, what)
+        let public = mode == 0o555 && matches!(what, What::Dir(_));
+        Node::new(self.owner(public), self.ino(index), mode, what)
+    }
+
+    /// Whether the caller may look into it.
+    fn check(self) -> Result<()> {
+        let allowed = access::may(&task::current(), &*self.task()?, access::Creds::Files);
+        if allowed { Ok(()) } else { Err(Errno::EACCES) }
     }
 }
 
@@ -89,6 +102,9 @@ const TEXTS: [(&[u8], u32, Read); 16] = [
     (b"status", 0o444, status),
 ];
 
+/// Those of them that not everybody may open.
+const GUARDED: [&[u8]; 4] = [b"environ", b"maps", b"smaps", b"smaps_rollup"];
+
 type Target = fn(Id) -> Result<Path>;
 
 /// Links to objects.
@@ -103,18 +119,19 @@ const LINKS: [(&[u8], Target); 3] = [
 ];
 
 /// Directories.
-const DIRS: [&[u8]; 4] = [b"fd", b"fdinfo", b"net", b"task"];
+const DIRS: [&[u8]; 5] = [b"fd", b"fdinfo", b"net", b"ns", b"task"];
 
 /// A link that shows where it leads and leads there.
-fn magic(
+pub(super) fn magic(
     id: Id,
     index: u64,
     mode: u32,
     target: impl Fn() -> Result<Path> + Clone + Send + Sync + 'static,
 ) -> Arc<Node> {
-    let shown = target.clone();
+    let guarded = move || id.check().and_then(|()| target());
+    let shown = guarded.clone();
     let text = move || Ok(shown()?.display(&task::current().fs()?.root()));
-    id.node(index, mode, What::Magic(Box::new(text), Box::new(target)))
+    id.node(index, mode, What::Magic(Box::new(text), Box::new(guarded)))
 }
 
 struct ProcessDir(Id);
@@ -135,7 +152,11 @@ impl Names for ProcessDir {
                 };
                 return Ok(id.node(index, mode, What::Setting(Box::new(move || read(id)), Box::new(write))));
             }
-            return Ok(id.node(index, mode, What::Text(Box::new(move || read(id)))));
+            let read = Box::new(move || read(id));
+            let guarded = GUARDED.contains(&name);
+            let what =
+                if guarded { What::Guarded(Box::new(move || id.check()), read) } else { What::Text(read) };
+            return Ok(id.node(index, mode, what));
         }
         if let Some(node) = pages::lookup(id, name) {
             return Ok(node);
@@ -148,13 +169,14 @@ impl Names for ProcessDir {
             b"fd" => Ok(id.node(60, 0o500, What::Dir(Box::new(Descriptors { id, info: false })))),
             b"fdinfo" => Ok(id.node(61, 0o555, What::Dir(Box::new(Descriptors { id, info: true })))),
             b"net" => Ok(id.node(63, 0o555, What::Dir(Box::new(net::Net)))),
+            b"ns" => Ok(id.node(64, 0o511, What::Dir(Box::new(NamespaceLinks(id))))),
             b"task" if !id.thread => Ok(id.node(62, 0o555, What::Dir(Box::new(Threads(id))))),
             _ => Err(Errno::ENOENT),
         }
     }
 
     fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
-        let dirs = DIRS.iter().take(if self.0.thread { 3 } else { 4 }).map(|name| (DIR, *name));
+        let dirs = DIRS.iter().take(if self.0.thread { 4 } else { 5 }).map(|name| (DIR, *name));
         let links = LINKS.iter().map(|(name, _)| (LINK, *name));
         let texts = TEXTS.iter().map(|(name, ..)| (FILE, *name));
         let texts = texts.chain(pages::NAMES.map(|name| (FILE, name)));
@@ -203,6 +225,10 @@ fn descriptor(id: Id, fd: i32) -> Result<Arc<File>> {
 }
 
 impl Names for Descriptors {
+    fn is_callers_own(&self) -> bool {
+        self.id.process().is_ok_and(|process| Arc::ptr_eq(&process, &task::current().process))
+    }
+
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
         let id = self.id;
         let fd = if name == b"0" { 0 } else { number(name).ok_or(Errno::ENOENT)? as i32 };
@@ -213,11 +239,13 @@ impl Names for Descriptors {
                 let file = descriptor(id, fd)?;
                 let mount = file.path().mount.id;
                 let ino = file.attr()?.ino;
-                let (position, flags) = (file.position(), file.flags());
-                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n")
+                let cloexec = id.task()?.files().cloexec(fd).unwrap_or(false);
+                let (position, flags) = (file.position(), file.flags() | if cloexec { O_CLOEXEC } else { 0 });
+                let own = file.ops().info();
+                Ok(format!("pos:\t{position}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n{own}")
                     .into_bytes())
             };
-            return Ok(id.node(index, 0o400, What::Text(Box::new(read))));
+            return Ok(id.node(index, 0o444, What::Guarded(Box::new(move || id.check()), Box::new(read))));
         }
         let mut mode = 0o100;
         mode |= if file.check_readable().is_ok() { 0o400 } else { 0 };
@@ -383,8 +411,10 @@ fn status(id: Id) -> Result<Vec<u8>> {
     let mask = task.sched.affinity() & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
     let _ = write!(
         out,
-        "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+        "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
         u8::from(task.no_new_privs.load(Ordering::Relaxed)),
+        task.seccomp.mode() as u8,
+        task.seccomp.count(),
         cpus - 1,
         task.sched.switches[0].load(Ordering::Relaxed),
         task.sched.switches[1].load(Ordering::Relaxed),

@@ -15,9 +15,12 @@ mod process;
 mod signals;
 mod structs;
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 
-use super::table::{Entry, HANDLERS, TABLE};
+use super::{
+    ATTENTION, STRACE, number,
+    table::{Entry, HANDLERS, TABLE},
+};
 use crate::{
     arch::UserRegs,
     errno::Errno,
@@ -29,17 +32,15 @@ use call::Call;
 /// `rt_sigreturn`.
 const NR_SIGRETURN: usize = 15;
 
-static ENABLED: AtomicBool = AtomicBool::new(false);
-
 /// Whether calls are printed.
 #[inline]
 pub fn enabled() -> bool {
-    ENABLED.load(Ordering::Relaxed)
+    ATTENTION.load(Ordering::Relaxed) & STRACE != 0
 }
 
 /// Prints calls from now on.
 pub fn enable() {
-    ENABLED.store(true, Ordering::Relaxed);
+    ATTENTION.fetch_or(STRACE, Ordering::Relaxed);
 }
 
 /// The call that the table has under a number.
@@ -50,7 +51,7 @@ fn entry(nr: usize) -> Option<&'static Entry> {
 /// Runs a call and prints it.
 #[cold]
 pub fn traced(regs: &mut UserRegs) {
-    let nr = regs.orig_rax as usize;
+    let nr = number(regs);
     let tid = current().tid();
     let mut arguments = regs.args();
     if nr == NR_SIGRETURN {

@@ -6,8 +6,8 @@
 //! empty directory of its own, in a process group that is killed after it.
 #![allow(missing_docs, reason = "a program of the tests")]
 
-mod futex;
 mod bomb;
+mod futex;
 mod harness;
 mod memory;
 mod memory_advise;
@@ -23,6 +23,13 @@ mod out;
 mod process;
 mod sched;
 mod sys;
+mod task_clone;
+mod task_cred;
+mod task_ns;
+mod task_pidfd;
+mod task_prctl;
+mod task_seccomp;
+mod task_wait;
 mod timer;
 mod unix;
 mod unix_datagram;
@@ -68,6 +75,13 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     unix_pass::CASES,
     unix_wait::CASES,
     mm_pages::CASES,
+    task_pidfd::CASES,
+    task_clone::CASES,
+    task_wait::CASES,
+    task_seccomp::CASES,
+    task_prctl::CASES,
+    task_cred::CASES,
+    task_ns::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
