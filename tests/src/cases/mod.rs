@@ -1,6 +1,9 @@
 //! The cases, by theme.
 
+mod apps;
+mod cpython;
 mod files;
+mod hostile;
 mod jail;
 mod life;
 mod linux;
@@ -8,6 +11,7 @@ mod process;
 mod program;
 mod refusals;
 mod shell;
+mod stress;
 mod terminal;
 mod trace;
 
@@ -60,6 +64,17 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("nothing-is-left", life::nothing_is_left),
     ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),
     ("strace-as-strace", trace::strace_as_strace),
+    ("application-shell", apps::shell),
+    ("application-python", apps::python),
+    ("application-perl", apps::perl),
+    ("application-compilers", apps::compilers),
+    ("application-make", apps::make),
+    ("application-go", apps::go),
+    ("application-cpython-suite", cpython::suite),
+    ("application-stress", stress::stress),
+    ("hostile-bombs", hostile::bombs),
+    ("hostile-signals", hostile::signals),
+    ("hostile-calls", hostile::calls),
 ];
 
 /// Cases that fail for a reason that is known: what is missing. One that passes every time is to leave the list.
