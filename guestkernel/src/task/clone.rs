@@ -308,6 +308,10 @@ fn inherit_share(child: &mut Task, me: &Task) {
 /// Enters the child in its group and in the table.
 fn enter(child: &Arc<Task>, me: &Task, flags: Flags) -> Result<()> {
     let mut tree = tree::lock();
+    // Whoever was sent a signal by now makes no child that it would miss.
+    if me.signal_pending() {
+        return Err(Errno::ERESTARTNOINTR);
+    }
     if !flags.contains(Flags::THREAD) {
         let caller = me.process.pid;
         let parent = if flags.contains(Flags::PARENT) { tree.parent_of(caller) } else { caller };
