@@ -45,7 +45,6 @@ impl Bundle {
     pub(crate) fn applications(name: &str, args: &[&str]) -> Result<Self> {
         let lower = applications()?;
         let path = std::env::temp_dir().join(format!("ringfence-{name}-{}", std::process::id()));
-        let _ = Command::new("umount").args(["-q", "-l"]).arg(path.join("rootfs")).status();
         let _ = fs::remove_dir_all(&path);
         let [root, upper, work] = ["rootfs", "upper", "work"].map(|name| path.join(name));
         for directory in [&root, &upper, &work] {

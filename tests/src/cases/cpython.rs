@@ -63,8 +63,11 @@ pub(super) fn suite() -> Result<String> {
     let chosen: Vec<&str> = chosen.split_whitespace().filter(|word| word.starts_with("test_")).collect();
     let (mut differ, mut agree, mut modules, mut known) = (Vec::new(), 0, 0, 0);
     for &(module, short) in MODULES {
-        let wanted =
-            if chosen.is_empty() { short || long } else { chosen.iter().any(|word| module.starts_with(word)) };
+        let wanted = if chosen.is_empty() {
+            short || long
+        } else {
+            chosen.iter().any(|word| module.starts_with(word))
+        };
         if !wanted {
             continue;
         }
@@ -74,7 +77,10 @@ pub(super) fn suite() -> Result<String> {
         let linux = begin.elapsed().as_secs();
         let got = results(&runtime(), module).with_context(|| module.to_owned())?;
         println!("      {module}: {linux} s under runc, {} s here", begin.elapsed().as_secs() - linux);
-        ensure!(expected.iter().any(|(_, result)| result == "ok"), "{module}: no test passes under runc: {expected:?}");
+        ensure!(
+            expected.iter().any(|(_, result)| result == "ok"),
+            "{module}: no test passes under runc: {expected:?}"
+        );
         let names: BTreeSet<_> = expected.iter().chain(&got).map(|(name, _)| name).collect();
         for name in names {
             let [linux, here] = [&expected, &got].map(|results| {
@@ -122,9 +128,11 @@ fn run(program: &str, module: &str, skip: &[String], results: &mut Results) -> R
     let mut args = vec!["python3", "/work/suite.py", module];
     args.extend(skip.iter().map(String::as_str));
     let mut bundle = Bundle::applications("cpython", &args)?;
-    fs::write(bundle.file("work/suite.py"), include_str!("../../applications/suite.py")).context("suite.py")?;
-    let capabilities = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"]
-        .map(|name| format!("CAP_{name}"));
+    fs::write(bundle.file("work/suite.py"), include_str!("../../applications/suite.py"))
+        .context("suite.py")?;
+    let capabilities =
+        ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"]
+            .map(|name| format!("CAP_{name}"));
     for set in ["bounding", "effective", "permitted"] {
         bundle.config["process"]["capabilities"][set] = json!(capabilities);
     }
@@ -163,8 +171,10 @@ fn run(program: &str, module: &str, skip: &[String], results: &mut Results) -> R
         } else if let Some(end) = line.strip_prefix("end ") {
             open = None;
             // The name of a class's or module's set-up has a space and parentheses.
-            let place = end.find(") ").map_or_else(|| end.find(' '), |place| Some(place + 1)).context("line")?;
-            let place = if end[..place].starts_with("test.") { end.find(' ').unwrap_or(place) } else { place };
+            let place =
+                end.find(") ").map_or_else(|| end.find(' '), |place| Some(place + 1)).context("line")?;
+            let place =
+                if end[..place].starts_with("test.") { end.find(' ').unwrap_or(place) } else { place };
             results.push((end[..place].to_owned(), end[place + 1..].to_owned()));
         }
     };

@@ -31,7 +31,8 @@ struct Neighbour {
 
 impl Neighbour {
     fn new() -> Result<Self> {
-        let script = "while read -r line; do n=$(echo \"$line\" | wc -c); echo \"$line has $n.\"; done; echo bye";
+        let script =
+            "while read -r line; do n=$(echo \"$line\" | wc -c); echo \"$line has $n.\"; done; echo bye";
         let bundle = Bundle::new("neighbour", &["sh", "-c", script])?;
         let child = start(&runtime(), &bundle.path, &id())?;
         let mut new = Self { child, seen: Vec::new(), asked: 0, slowest: Duration::ZERO, _bundle: bundle };
@@ -55,7 +56,11 @@ impl Neighbour {
     fn end(mut self) -> Result<()> {
         drop(self.child.stdin.take());
         let output = finish_within(self.child, PATIENCE).context("the neighbour")?;
-        ensure!(output.status.success() && output.stdout.ends_with(b"bye\n"), "the neighbour: {}", output.status);
+        ensure!(
+            output.status.success() && output.stdout.ends_with(b"bye\n"),
+            "the neighbour: {}",
+            output.status
+        );
         Ok(())
     }
 }
@@ -70,7 +75,8 @@ fn machine_answers() -> Result<Duration> {
 
 /// Runs `hostile` with `args` for its time beside a neighbour; gives what it wrote.
 fn attack(args: &[&str], seconds: u64, neighbour: &mut Neighbour) -> Result<String> {
-    let programs = std::env::var_os("RINGFENCE_TEST_PROGRAMS").context("RINGFENCE_TEST_PROGRAMS is not set")?;
+    let programs =
+        std::env::var_os("RINGFENCE_TEST_PROGRAMS").context("RINGFENCE_TEST_PROGRAMS is not set")?;
     let seconds_text = seconds.to_string();
     let mut words = vec!["/bin/hostile", args[0], &seconds_text];
     words.extend(&args[1..]);
@@ -107,7 +113,7 @@ fn attack(args: &[&str], seconds: u64, neighbour: &mut Neighbour) -> Result<Stri
         _ => bail!("{args:?}: {}\n{text}{tail}", output.status),
     }
     let lines: Vec<&str> = text.lines().filter(|line| !["up", "done"].contains(line)).collect();
-    Ok(format!("{}: {}", args[0], lines.join(", ")))
+    Ok(format!("{}: {} in {} s", args[0], lines.join(", "), begin.elapsed().as_secs()))
 }
 
 fn attacks(list: &[&[&str]], default: u64, long: u64) -> Result<String> {

@@ -11,7 +11,7 @@ use crate::{
 
 /// What is stressed.
 const STRESSORS: &[&str] = &[
-    "cpu", "malloc", "vm", "fork", "vfork", "clone", "pthread", "futex", "signal", "sigqueue", "timer", "mmap",
+    "cpu", "malloc", "vm", "fork", "vfork", "clone", "pthread", "futex", "signal", "sigq", "timer", "mmap",
     "mremap", "switch", "sem", "mutex", "yield",
 ];
 
@@ -26,8 +26,25 @@ pub(super) fn stress() -> Result<String> {
     for stressor in STRESSORS.iter().filter(|name| chosen.is_empty() || chosen.contains(name)) {
         let option = format!("--{stressor}");
         // What each takes of memory by default is made for machines larger than the test VM.
-        let args = ["stress-ng", "--verify", &option, "2", "--timeout", seconds, "--metrics-brief", "--vm-bytes", "32M",
-            "--malloc-bytes", "32M", "--mmap-bytes", "16M", "--mremap-bytes", "8M", "--temp-path", "/tmp"];
+        let args = [
+            "stress-ng",
+            "--verify",
+            &option,
+            "2",
+            "--timeout",
+            seconds,
+            "--metrics-brief",
+            "--vm-bytes",
+            "32M",
+            "--malloc-bytes",
+            "32M",
+            "--mmap-bytes",
+            "16M",
+            "--mremap-bytes",
+            "8M",
+            "--temp-path",
+            "/tmp",
+        ];
         let bundle = Bundle::applications("stress", &args)?;
         let result = finish_within(start(&runtime(), &bundle.path, &id())?, Duration::from_secs(limit));
         match result {

@@ -6,6 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// What is written.
+static BLOCK: [u8; 65536] = [1; 65536];
+
 /// A counter that all processes share.
 pub(crate) fn shared() -> &'static [AtomicU64; 512] {
     // SAFETY: a new mapping of 4096 bytes that stays; zeroes are valid counters.
@@ -52,7 +55,8 @@ pub(crate) fn threads(end: Instant) {
             loop {
                 let mut thread = 0;
                 // SAFETY: `forever` takes no argument.
-                let failed = unsafe { libc::pthread_create(&raw mut thread, ptr::null(), forever, ptr::null_mut()) };
+                let failed =
+                    unsafe { libc::pthread_create(&raw mut thread, ptr::null(), forever, ptr::null_mut()) };
                 made[usize::from(failed != 0)].fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -90,9 +94,8 @@ fn eat(kind: u32, made: &[AtomicU64; 512]) -> ! {
         loop {
             match kind {
                 2 => {
-                    let block = [1u8; 65536];
                     for _ in 0..16 {
-                        if libc::write(file, block.as_ptr().cast(), block.len()) < 0 {
+                        if libc::write(file, BLOCK.as_ptr().cast(), BLOCK.len()) < 0 {
                             libc::_exit(1);
                         }
                     }
@@ -103,11 +106,17 @@ fn eat(kind: u32, made: &[AtomicU64; 512]) -> ! {
                         libc::_exit(1);
                     }
                     libc::fcntl(ends[1], libc::F_SETFL, libc::O_NONBLOCK);
-                    let block = [1u8; 65536];
-                    libc::write(ends[1], block.as_ptr().cast(), block.len());
+                    libc::write(ends[1], BLOCK.as_ptr().cast(), BLOCK.len());
                 }
                 _ => {
-                    let place = libc::mmap(ptr::null_mut(), 1 << 20, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
+                    let place = libc::mmap(
+                        ptr::null_mut(),
+                        1 << 20,
+                        libc::PROT_READ | libc::PROT_WRITE,
+                        flags,
+                        -1,
+                        0,
+                    );
                     if place == libc::MAP_FAILED {
                         libc::_exit(1);
                     }
@@ -152,7 +161,7 @@ fn storm(number: u32, made: &[AtomicU64; 512]) -> ! {
             action.sa_flags = [libc::SA_RESTART, libc::SA_NODEFER, libc::SA_ONSTACK, 0][number as usize % 4];
             libc::sigaction(signal, &raw const action, ptr::null_mut());
         }
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             for _ in 0..4 {
                 let mut thread = 0;
                 libc::pthread_create(&raw mut thread, ptr::null(), forever, ptr::null_mut());

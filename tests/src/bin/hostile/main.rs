@@ -21,7 +21,10 @@ fn main() {
         "memory" => bombs::memory(end),
         "signals" => bombs::signals(end),
         "calls" => calls::run(end, number(2)),
-        other => panic!("{other:?}"),
+        other => {
+            eprintln!("{other:?} is no attack");
+            std::process::exit(2);
+        }
     }
     println!("done");
 }
