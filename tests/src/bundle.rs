@@ -1,4 +1,4 @@
-//! Bundles with a busybox root file system.
+//! Bundles: with a busybox root file system, or with a Debian system full of applications.
 
 use std::{
     fs,
@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 pub(crate) struct Bundle {
     pub(crate) path: PathBuf,
     pub(crate) config: Value,
+    /// Whether the root is a mount of its own.
+    mounted: bool,
 }
 
 impl Bundle {
@@ -36,13 +38,44 @@ impl Bundle {
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
         fs::write(root.join("etc/group"), "root:x:0:\n")?;
         fs::write(root.join("etc/os-release"), "NAME=\"test\"\nID=test\n")?;
+        Self::with_root(path, false, args)
+    }
+
+    /// A bundle whose root is the Debian system of applications; what it writes goes to memory and is gone with it.
+    pub(crate) fn applications(name: &str, args: &[&str]) -> Result<Self> {
+        let lower = applications()?;
+        let path = std::env::temp_dir().join(format!("ringfence-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        let [root, upper, work] = ["rootfs", "upper", "work"].map(|name| path.join(name));
+        for directory in [&root, &upper, &work] {
+            fs::create_dir_all(directory).context("rootfs")?;
+        }
+        let options =
+            format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        mount(&["-t", "overlay", "-o", &options, "overlay"], &root)?;
+        let mut bundle = Self::with_root(path, true, args)?;
+        bundle.config["process"]["env"] = json!([
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME=/root",
+            "LANG=C.UTF-8",
+            "GOROOT=/usr/lib/go",
+            "GOCACHE=/var/cache/go",
+            "GOFLAGS=-trimpath",
+            "GO111MODULE=off",
+        ]);
+        bundle.config["process"]["cwd"] = json!("/work");
+        bundle.write()?;
+        Ok(bundle)
+    }
+
+    fn with_root(path: PathBuf, mounted: bool, args: &[&str]) -> Result<Self> {
         let status = Command::new("runc").arg("spec").current_dir(&path).status().context("runc spec")?;
         anyhow::ensure!(status.success(), "runc spec: {status}");
         let mut config: Value = serde_json::from_slice(&fs::read(path.join("config.json"))?)?;
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(args);
         config["root"]["readonly"] = json!(false);
-        let bundle = Self { path, config };
+        let bundle = Self { path, config, mounted };
         bundle.write()?;
         Ok(bundle)
     }
@@ -60,6 +93,30 @@ impl Bundle {
 
 impl Drop for Bundle {
     fn drop(&mut self) {
+        if self.mounted {
+            let _ = Command::new("umount").arg("-l").arg(self.path.join("rootfs")).status();
+        }
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// The directory of the applications' root: `RINGFENCE_TEST_APPLICATIONS` names it, or the disk that holds it.
+fn applications() -> Result<PathBuf> {
+    let given = std::env::var_os("RINGFENCE_TEST_APPLICATIONS").filter(|path| Path::new(path).exists());
+    let given = PathBuf::from(given.context("RINGFENCE_TEST_APPLICATIONS names no disk or directory")?);
+    if given.is_dir() {
+        return Ok(given);
+    }
+    let place = PathBuf::from("/run/ringfence-test-applications");
+    if !place.join("usr").exists() {
+        fs::create_dir_all(&place).context("mount point")?;
+        mount(&["-o", "ro", given.to_str().context("path")?], &place)?;
+    }
+    Ok(place)
+}
+
+fn mount(words: &[&str], place: &Path) -> Result<()> {
+    let status = Command::new("mount").args(words).arg(place).status().context("mount")?;
+    anyhow::ensure!(status.success(), "mount {words:?}: {status}");
+    Ok(())
 }

@@ -2,8 +2,9 @@
 //!
 //! Runs as root where there is KVM (the test VM, or a host). Each case makes its bundle, runs it under the
 //! runtime, and where it makes sense under runc first: what a user sees must agree. Names given as arguments
-//! choose cases. `RINGFENCE_RUNTIME` names another runtime, as a check on the cases; `RINGFENCE_TEST_SCALE` gives
-//! the percentage of repetitions; `RINGFENCE_TEST_VERBOSE` shows why cases fail that are known to.
+//! choose cases; `--list` before them prints which. `RINGFENCE_RUNTIME` names another runtime, as a check on the cases; `RINGFENCE_TEST_SCALE` gives
+//! the percentage of repetitions; `RINGFENCE_TEST_VERBOSE` shows why cases fail that are known to; `RINGFENCE_TEST_LONG` runs all that takes
+//! long as well; `RINGFENCE_TEST_APPLICATIONS` names the root of the cases whose names begin with `application`.
 
 mod bundle;
 mod cases;
@@ -12,10 +13,18 @@ mod command;
 use std::{process::ExitCode, time::Instant};
 
 fn main() -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
+    let list = wanted.first().is_some_and(|word| word == "--list");
+    if list {
+        wanted.remove(0);
+    }
     let (mut passed, mut failed, mut known) = (0, 0, 0);
     for &(name, case) in cases::ALL {
         if !wanted.is_empty() && !wanted.iter().any(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        if list {
+            println!("{name}");
             continue;
         }
         let start = Instant::now();
@@ -54,6 +63,9 @@ fn main() -> ExitCode {
                 println!("FAIL  {name} ({:.1} s)\n      {error:#}", start.elapsed().as_secs_f32());
             }
         }
+    }
+    if list {
+        return ExitCode::SUCCESS;
     }
     if known != 0 {
         println!("{known} known to fail");

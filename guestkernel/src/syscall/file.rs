@@ -420,6 +420,10 @@ pub fn copy_file_range(args: &Args) -> Result<u64> {
     if to.flags() & linux_raw_sys::general::O_APPEND != 0 {
         return Err(Errno::EBADF);
     }
+    // A standard stream that is a file of the host has no file system here: programs then read and write.
+    if from.ops().is_stream() || to.ops().is_stream() {
+        return Err(Errno::EXDEV);
+    }
     let start = |file: &Arc<File>, place: u64| -> Result<u64> {
         if place == 0 { Ok(file.position()) } else { position(uaccess::get::<u64>(place)?) }
     };

@@ -230,19 +230,20 @@ pub fn kill(args: &Args) -> Result<u64> {
         return Err(Errno::ESRCH);
     }
     let own = current().process.pid;
-    let targets: Vec<Arc<Process>> = {
-        let tree = tree::lock();
-        let group = match pid {
-            -1 => None,
-            0 => tree.node(own).map(|node| node.pgid),
-            _ => Some(pid.unsigned_abs()),
-        };
-        let wanted = |node: &&tree::Node| match group {
-            Some(group) => node.pgid == group,
-            None => node.process.pid != 1 && node.process.pid != own,
-        };
-        tree.nodes().filter(wanted).map(|node| node.process.clone()).collect()
+    let tree = tree::lock();
+    let group = match pid {
+        -1 => None,
+        0 => tree.node(own).map(|node| node.pgid),
+        _ => Some(pid.unsigned_abs()),
     };
+    let wanted = |node: &&tree::Node| match group {
+        Some(group) => node.pgid == group,
+        None => node.process.pid != 1 && node.process.pid != own,
+    };
+    let targets: Vec<Arc<Process>> = tree.nodes().filter(wanted).map(|node| node.process.clone()).collect();
+    // A kill reaches all of them before one can fork, or a fork bomb would outrun it. Sending it takes no lock that
+    // comes before the table's.
+    let _tree = (signo == signal::SIGKILL).then_some(tree);
     let mut result = Err(Errno::ESRCH);
     for process in &targets {
         result = match (result, send_checked(process, info, signo)) {

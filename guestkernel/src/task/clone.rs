@@ -247,6 +247,10 @@ fn enter(child: &Arc<Task>, me: &Task, flags: Flags) -> Result<()> {
     if tree.was_taken(child.tid()) {
         return Err(Errno::EAGAIN);
     }
+    // Whoever was sent a signal by now makes no child that it would miss.
+    if me.signal_pending() {
+        return Err(Errno::ERESTARTNOINTR);
+    }
     if !flags.contains(Flags::THREAD) {
         let caller = me.process.pid;
         let Some((mut parent, pgid, sid)) =

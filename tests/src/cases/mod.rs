@@ -1,6 +1,9 @@
 //! The cases, by theme.
 
+mod apps;
+mod cpython;
 mod files;
+mod hostile;
 mod jail;
 mod life;
 mod linux;
@@ -9,6 +12,7 @@ mod process;
 mod program;
 mod refusals;
 mod shell;
+mod stress;
 mod terminal;
 mod trace;
 
@@ -64,6 +68,17 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("memory-first-process", memory::first_process),
     ("memory-comes-back", memory::comes_back),
     ("strace-as-strace", trace::strace_as_strace),
+    ("application-shell", apps::shell),
+    ("application-python", apps::python),
+    ("application-perl", apps::perl),
+    ("application-compilers", apps::compilers),
+    ("application-make", apps::make),
+    ("application-go", apps::go),
+    ("application-cpython-suite", cpython::suite),
+    ("application-stress", stress::stress),
+    ("hostile-bombs", hostile::bombs),
+    ("hostile-signals", hostile::signals),
+    ("hostile-calls", hostile::calls),
 ];
 
 /// Cases that fail for a reason that is known: what is missing. One that passes every time is to leave the list.
