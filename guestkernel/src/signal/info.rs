@@ -81,6 +81,29 @@ impl SigInfo {
         Self::with(signo, code, [pair(pid, uid), status as u32 as u64, times[0], times[1]])
     }
 
+    /// A timer expired.
+    #[must_use]
+    pub const fn timer(signo: u32, id: i32, value: u64) -> Self {
+        Self::with(signo, SI_TIMER, [pair(id as u32, 0), value, 0, 0])
+    }
+
+    /// Sets how often a timer expired besides.
+    pub const fn set_overrun(&mut self, overrun: i32) {
+        self.data[0] = pair(self.data[0] as u32, overrun as u32);
+    }
+
+    /// The four words after the head, whose meaning depends on the code.
+    #[must_use]
+    pub const fn data(&self) -> [u64; 4] {
+        self.data
+    }
+
+    /// `si_errno`.
+    #[must_use]
+    pub const fn errno(&self) -> i32 {
+        self.errno
+    }
+
     /// I/O is possible on a descriptor.
     #[must_use]
     pub const fn poll(signo: u32, code: i32, band: u64, fd: i32) -> Self {

@@ -14,6 +14,7 @@ pub mod mm;
 pub mod path;
 pub mod pipe;
 pub mod poll;
+pub mod posix_timer;
 pub mod process;
 pub mod process_vm;
 pub mod resource;

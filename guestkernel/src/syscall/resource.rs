@@ -79,6 +79,11 @@ fn change_limit(process: &Process, number: usize, new: Option<Rlimit>) -> Result
         }
         Ok(old)
     })?;
+    if number == Resource::Cpu as usize
+        && let Some(new) = new
+    {
+        process.cpu_timers.on_limit(new);
+    }
     if let (Some(new), Some(mm)) = (new, process.any_thread().and_then(|task| task.address_space())) {
         let limits = &mm.limits;
         let field = match number {
@@ -106,6 +111,7 @@ pub(super) fn rusage(usage: &Usage) -> [u64; 18] {
 /// getrusage(2).
 pub fn getrusage(args: &Args) -> Result<u64> {
     let me = current();
+    me.process.cpu_timers.sample();
     let mut usage = match args.int(0) {
         0 => me.process.usage(),
         -1 => me.process.children_usage(),
@@ -113,7 +119,7 @@ pub fn getrusage(args: &Args) -> Result<u64> {
         _ => return Err(Errno::EINVAL),
     };
     if args.int(0) >= 0 {
-        usage.max_rss = me.mm()?.usage().2 * 4;
+        usage.max_rss = usage.max_rss.max(me.mm()?.usage().2 * 4);
     }
     uaccess::put(args.addr(1), &rusage(&usage)).map(|()| 0)
 }
@@ -121,6 +127,7 @@ pub fn getrusage(args: &Args) -> Result<u64> {
 /// times(2).
 pub fn times(args: &Args) -> Result<u64> {
     let process = &current().process;
+    process.cpu_timers.sample();
     if args.addr(0) != 0 {
         let ([user, system], [children_user, children_system]) =
             (process.usage().ticks(), process.children_usage().ticks());

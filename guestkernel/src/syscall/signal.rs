@@ -9,7 +9,7 @@ use crate::{
     errno::{Errno, Result},
     futex,
     signal::{
-        self, Action, Default, SIGCONT, SigInfo, SigSet,
+        self, Action, Default, Entry, SIGCONT, SigInfo, SigSet,
         action::{SA_KNOWN, SIG_DFL, SIG_IGN},
         default_action,
         frame::{SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, Stack},
@@ -21,6 +21,7 @@ use crate::{
         cred::{Caps, Cred},
         current, sched, tree,
     },
+    time::clocks::Clock,
 };
 
 /// `sizeof(sigset_t)` in the kernel.
@@ -69,12 +70,8 @@ pub fn rt_sigaction(args: &Args) -> Result<u64> {
 
 /// Drops pending signals that are ignored from now on.
 fn forget(process: &Process, signo: u32) {
-    let only = SigSet::of(&[signo]);
-    let mut inner = process.inner.lock();
-    inner.pending.remove(only);
-    for task in &inner.threads {
-        task.signals.pending.lock().remove(only);
-    }
+    let dropped = signal::stop::take_pending(&mut process.inner.lock(), SigSet::of(&[signo]));
+    drop(dropped);
 }
 
 /// `rt_sigprocmask(2)`.
@@ -157,7 +154,9 @@ fn wait_for(wanted: SigSet, deadline: Option<u64>) -> Result<SigInfo> {
     let take = || {
         let mut inner = me.process.inner.lock();
         let own = me.signals.pending.lock().pop(SigSet(!wanted.0));
-        own.or_else(|| inner.pending.pop(SigSet(!wanted.0)))
+        let entry = own.or_else(|| inner.pending.pop(SigSet(!wanted.0)));
+        drop(inner);
+        entry.map(Entry::take)
     };
     me.signals.waiting_for.store(wanted.0, Ordering::SeqCst);
     let result = loop {
@@ -351,6 +350,10 @@ pub fn restart_syscall(_: &Args) -> Result<u64> {
     let what = current().signals.restart.lock().take();
     match what {
         Some(Restart::Sleep { until, remaining }) => time::sleep_until(until, remaining),
+        Some(Restart::CpuSleep { id, until, remaining }) => {
+            let cpu = Clock::find(id, false)?.cpu().ok_or(Errno::EINTR)?;
+            time::sleep_cpu(&cpu, id, until, remaining, false)
+        }
         Some(Restart::Futex { addr, value, bits, private, until }) => {
             futex::wait_restartable(addr, value, bits, private, Some(until)).map(|()| 0)
         }

@@ -5,8 +5,8 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, process, process_vm,
-    resource, sched, signal, stat, time, timerfd,
+    Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, posix_timer, process,
+    process_vm, resource, sched, signal, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -260,9 +260,9 @@ syscalls! {
     33 dup2(Fd, Fd) => file::dup2, Full, "As Linux.";
     34 pause() => signal::pause, Full, "As Linux.";
     35 nanosleep(Timespec, OutRest) => time::nanosleep, Full, "As Linux.";
-    36 getitimer(Itimer, OutInterval) => time::getitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    36 getitimer(Itimer, OutInterval) => time::getitimer, Full, "As Linux.";
     37 alarm(Uint) => time::alarm, Full, "As Linux.";
-    38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Full, "As Linux.";
     39 getpid() => process::getpid, Full, "As Linux.";
     40 sendfile(Fd, Fd, InLong, Size) => file::sendfile, Full, "As Linux.";
     41 socket(Int, Hex, Int), Absent, "Not implemented yet.";
@@ -446,13 +446,13 @@ syscalls! {
     219 restart_syscall() => signal::restart_syscall, Full, "As Linux.";
     220 semtimedop(Int, Addr, Size, Timespec), Absent, "Not implemented yet.";
     221 fadvise64(Fd, Long, Size, FileAdvice) => file::fadvise64, Full, "As Linux.";
-    222 timer_create(Int, Addr, Addr), Absent, "Not implemented yet.";
-    223 timer_settime(Int, Hex, Addr, Addr), Absent, "Not implemented yet.";
-    224 timer_gettime(Int, Addr), Absent, "Not implemented yet.";
-    225 timer_getoverrun(Int), Absent, "Not implemented yet.";
-    226 timer_delete(Int), Absent, "Not implemented yet.";
+    222 timer_create(Clock, Addr, Addr) => posix_timer::timer_create, Full, "As Linux.";
+    223 timer_settime(Int, Hex, Addr, Addr) => posix_timer::timer_settime, Full, "As Linux.";
+    224 timer_gettime(Int, Addr) => posix_timer::timer_gettime, Full, "As Linux.";
+    225 timer_getoverrun(Int) => posix_timer::timer_getoverrun, Full, "As Linux.";
+    226 timer_delete(Int) => posix_timer::timer_delete, Full, "As Linux.";
     227 clock_settime(Clock, Timespec) => time::clock_settime, Partial, "Always EPERM or EINVAL: a sandbox does not set the clock.";
-    228 clock_gettime(Clock, OutTimespec) => time::clock_gettime, Partial, "System-wide, process and thread clocks; not other processes' CPU clocks.";
+    228 clock_gettime(Clock, OutTimespec) => time::clock_gettime, Full, "As Linux.";
     229 clock_getres(Clock, OutTimespec) => time::clock_getres, Full, "As Linux.";
     230 clock_nanosleep(Clock, TimerFlags, Timespec, OutRest) => time::clock_nanosleep, Full, "As Linux.";
     231 exit_group(Int) => process::exit_group, Full, "As Linux.";

@@ -70,6 +70,15 @@ pub enum Restart {
         /// Where the rest goes, or 0.
         remaining: u64,
     },
+    /// Sleep until a CPU clock shows this time, and say at this address what was left.
+    CpuSleep {
+        /// The clock.
+        id: i32,
+        /// When it ends, by that clock, ns.
+        until: u64,
+        /// Where the rest goes, or 0.
+        remaining: u64,
+    },
     /// Wait for a futex word until this time.
     Futex {
         /// Address of the word.
@@ -109,6 +118,8 @@ pub struct TaskSignals {
     pub fault: SpinLock<[u64; 3]>,
     /// Signals that the thread waits for in `sigtimedwait`.
     pub waiting_for: AtomicU64,
+    /// Woken when a signal is queued for the thread or its process; for signalfd.
+    pub arrived: wait::WaitQueue,
     /// For `restart_syscall`.
     pub restart: SpinLock<Option<Restart>>,
 }
@@ -154,6 +165,8 @@ pub struct Task {
     pub exiting: AtomicBool,
     /// A vfork parent waits for this.
     pub vfork: SpinLock<Option<Arc<clone::VforkDone>>>,
+    /// In which ring it was found.
+    pub samples: times::Samples,
     /// The TSC-based clock when it started, ns.
     pub start_ns: u64,
 }
@@ -199,6 +212,7 @@ impl Task {
             no_new_privs: AtomicBool::new(false),
             exiting: AtomicBool::new(false),
             vfork: SpinLock::new(None),
+            samples: times::Samples::default(),
             start_ns: crate::arch::clock::monotonic_ns(),
         }
     }
@@ -377,6 +391,7 @@ pub fn exit_to_user_work(regs: &mut UserRegs) {
         if pending & work::RESCHED != 0 {
             me.ctx.work.fetch_and(!work::RESCHED, Ordering::SeqCst);
             sched::preempt();
+            crate::time::cpu_timer::arm_for(&me, crate::arch::clock::monotonic_ns());
         }
         if pending & work::SET_TID != 0 {
             me.ctx.work.fetch_and(!work::SET_TID, Ordering::SeqCst);

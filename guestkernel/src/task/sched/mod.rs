@@ -375,6 +375,7 @@ fn move_away(me: &Task, cpu: &'static cpu::Cpu, now: u64) {
 fn go_on(me: &Task, cpu: &cpu::Cpu, now: u64) {
     me.sched.start(now);
     cpu.begin_turn(now);
+    time::cpu_timer::arm_for(me, now);
     if cpu.waiting.load(Ordering::SeqCst) != 0 {
         cpu.limit_slice(now);
     }
@@ -451,6 +452,7 @@ fn switch_to(me: &Task, cpu: &cpu::Cpu, next: Arc<Task>, now: u64) {
     next.sched.cpu.store(here as u32, Ordering::Relaxed);
     next.sched.start(now);
     cpu.begin_turn(now);
+    time::cpu_timer::arm_for(&next, now);
     if let Some(mm) = next.address_space() {
         mm.activate();
     }

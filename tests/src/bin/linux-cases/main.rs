@@ -6,6 +6,7 @@
 //! empty directory of its own, in a process group that is killed after it.
 #![allow(missing_docs, reason = "a program of the tests")]
 
+mod clock;
 mod harness;
 mod memory;
 mod memory_advise;
@@ -18,8 +19,10 @@ mod memory_memfd;
 mod memory_race;
 mod out;
 mod process;
+mod signals;
 mod sys;
 mod timer;
+mod timer_posix;
 
 pub(crate) use out::Out;
 
@@ -43,6 +46,8 @@ pub(crate) const fn case(name: &'static str, calls: &'static [&'static str], run
 pub(crate) const FAMILIES: &[&[Case]] = &[
     process::CASES,
     timer::CASES,
+    timer_posix::CASES,
+    clock::CASES,
     memory_map::CASES,
     memory_file::CASES,
     memory_change::CASES,
