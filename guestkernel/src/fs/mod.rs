@@ -29,6 +29,7 @@ pub mod perm;
 pub mod pipe;
 pub mod poll;
 pub mod proc;
+pub mod signalfd;
 pub mod static_fs;
 pub mod stream;
 pub mod sysfs;

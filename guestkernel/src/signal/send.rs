@@ -14,6 +14,7 @@ use super::{
 use crate::{
     arch,
     errno::{Errno, Result},
+    fs::signalfd,
     sync::SpinLockGuard,
     task::{
         Process, Task, current,
@@ -120,6 +121,7 @@ fn finish_timer(
     tell(thread, &inner, signo);
     drop(inner);
     drop(removed);
+    signalfd::arrived(signo);
     Sent::Queued
 }
 
@@ -142,6 +144,7 @@ fn send(target: Target<'_>, info: SigInfo, outside: bool) -> Result<()> {
         (queue(process, thread, &mut inner, info, outside), continued, removed)
     };
     drop(removed);
+    signalfd::arrived(signo);
     if continued {
         stop::notify_parent(process, super::info::cld::CONTINUED, SIGCONT);
     }
@@ -207,10 +210,6 @@ fn enqueue(thread: Option<&Arc<Task>>, inner: &mut Inner, entry: Entry) {
 
 /// Makes somebody who takes the signal look at it.
 fn tell(thread: Option<&Arc<Task>>, inner: &Inner, signo: u32) {
-    match thread {
-        Some(task) => task.signals.arrived.wake_all(),
-        None => inner.threads.iter().for_each(|task| task.signals.arrived.wake_all()),
-    }
     if signo == SIGKILL {
         inner.threads.iter().for_each(|task| wake(task, true));
         return;

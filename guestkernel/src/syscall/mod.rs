@@ -20,6 +20,7 @@ pub mod process_vm;
 pub mod resource;
 pub mod sched;
 pub mod signal;
+pub mod signalfd;
 pub mod stat;
 pub mod strace;
 pub mod table;

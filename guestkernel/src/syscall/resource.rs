@@ -14,6 +14,7 @@ use crate::{
         times::Usage,
         tree,
     },
+    time::cpu_timer,
 };
 
 /// Highest `RLIMIT_NOFILE`, `fs.nr_open`.
@@ -83,6 +84,7 @@ fn change_limit(process: &Process, number: usize, new: Option<Rlimit>) -> Result
         && let Some(new) = new
     {
         process.cpu_timers.on_limit(new);
+        cpu_timer::look_again(process);
     }
     if let (Some(new), Some(mm)) = (new, process.any_thread().and_then(|task| task.address_space())) {
         let limits = &mm.limits;
@@ -108,10 +110,18 @@ pub(super) fn rusage(usage: &Usage) -> [u64; 18] {
     all
 }
 
+/// Who asks for user and system time has them sampled from now on.
+fn sample(me: &Task) {
+    if !me.process.cpu_timers.is_sampled() {
+        me.process.cpu_timers.sample();
+        cpu_timer::arm_for(me, clock::monotonic_ns());
+    }
+}
+
 /// getrusage(2).
 pub fn getrusage(args: &Args) -> Result<u64> {
     let me = current();
-    me.process.cpu_timers.sample();
+    sample(&me);
     let mut usage = match args.int(0) {
         0 => me.process.usage(),
         -1 => me.process.children_usage(),
@@ -126,8 +136,9 @@ pub fn getrusage(args: &Args) -> Result<u64> {
 
 /// times(2).
 pub fn times(args: &Args) -> Result<u64> {
-    let process = &current().process;
-    process.cpu_timers.sample();
+    let me = current();
+    sample(&me);
+    let process = &me.process;
     if args.addr(0) != 0 {
         let ([user, system], [children_user, children_system]) =
             (process.usage().ticks(), process.children_usage().ticks());

@@ -196,8 +196,9 @@ fn same_session(target: &Task) -> bool {
     session(current().process.pid) == session(target.process.pid)
 }
 
-fn signal_number(value: i32) -> Result<u32> {
-    if (0..=signal::MAX as i32).contains(&value) { Ok(value as u32) } else { Err(Errno::EINVAL) }
+/// As Linux this is looked at when there is somebody to send to.
+fn check_signal(signo: u32) -> Result<()> {
+    if signo <= signal::MAX { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
 fn own_info(signo: u32, code: i32) -> SigInfo {
@@ -207,6 +208,7 @@ fn own_info(signo: u32, code: i32) -> SigInfo {
 
 /// Checks and sends to one process; `signo` 0 only checks.
 fn send_checked(process: &Arc<Process>, info: SigInfo, signo: u32) -> Result<()> {
+    check_signal(signo)?;
     let cred = current().cred();
     match process.any_thread() {
         Some(task) if !may_signal(&cred, &task, signo) => Err(Errno::EPERM),
@@ -218,7 +220,7 @@ fn send_checked(process: &Arc<Process>, info: SigInfo, signo: u32) -> Result<()>
 
 /// kill(2).
 pub fn kill(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(1))?;
+    let signo = args.uint(1);
     let info = own_info(signo, SI_USER);
     let pid = args.int(0);
     if pid > 0 {
@@ -242,14 +244,19 @@ pub fn kill(args: &Args) -> Result<u64> {
         };
         tree.nodes().filter(wanted).map(|node| node.process.clone()).collect()
     };
-    let mut result = Err(Errno::ESRCH);
-    for process in &targets {
-        result = match (result, send_checked(process, info, signo)) {
-            (Ok(()), _) | (_, Ok(())) => Ok(()),
-            (_, Err(error)) => Err(error),
-        };
+    if targets.is_empty() {
+        return Err(Errno::ESRCH);
     }
-    result.map(|()| 0)
+    let (mut sent, mut result) = (false, Ok(()));
+    for process in &targets {
+        match send_checked(process, info, signo) {
+            Ok(()) => sent = true,
+            // Whoever signals everybody means those that it may signal.
+            Err(Errno::EPERM) if pid == -1 => {}
+            Err(error) => result = Err(error),
+        }
+    }
+    if sent && pid != -1 { Ok(0) } else { result.map(|()| 0) }
 }
 
 /// The process of an id, which may be any thread's.
@@ -265,6 +272,7 @@ fn send_to_thread(group: Option<i32>, tid: i32, info: SigInfo, signo: u32) -> Re
     if group.is_some_and(|group| task.process.pid != group as u32) {
         return Err(Errno::ESRCH);
     }
+    check_signal(signo)?;
     if !may_signal(&current().cred(), &task, signo) {
         return Err(Errno::EPERM);
     }
@@ -276,13 +284,13 @@ fn send_to_thread(group: Option<i32>, tid: i32, info: SigInfo, signo: u32) -> Re
 
 /// tkill(2).
 pub fn tkill(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(1))?;
+    let signo = args.uint(1);
     send_to_thread(None, args.int(0), own_info(signo, SI_TKILL), signo)
 }
 
 /// tgkill(2).
 pub fn tgkill(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(2))?;
+    let signo = args.uint(2);
     send_to_thread(Some(args.int(0)), args.int(1), own_info(signo, SI_TKILL), signo)
 }
 
@@ -298,7 +306,7 @@ fn queued_info(addr: u64, signo: u32, target: i32) -> Result<SigInfo> {
 
 /// `rt_sigqueueinfo(2)`.
 pub fn rt_sigqueueinfo(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(1))?;
+    let signo = args.uint(1);
     let info = queued_info(args.addr(2), signo, args.int(0))?;
     let pid = u32::try_from(args.int(0)).map_err(|_| Errno::ESRCH)?;
     send_checked(&process_named(pid)?, info, signo).map(|()| 0)
@@ -306,7 +314,7 @@ pub fn rt_sigqueueinfo(args: &Args) -> Result<u64> {
 
 /// `rt_tgsigqueueinfo(2)`.
 pub fn rt_tgsigqueueinfo(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(2))?;
+    let signo = args.uint(2);
     let info = queued_info(args.addr(3), signo, args.int(0))?;
     send_to_thread(Some(args.int(0)), args.int(1), info, signo)
 }

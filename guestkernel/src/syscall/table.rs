@@ -6,7 +6,7 @@
 
 use super::{
     Args, absent, cred, encode, file, futex, mempolicy, misc, mm, path, pipe, poll, posix_timer, process,
-    process_vm, resource, sched, signal, stat, time, timerfd,
+    process_vm, resource, sched, signal, signalfd, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -506,14 +506,14 @@ syscalls! {
     279 move_pages(Int, Size, Addr, Addr, Addr, Hex), Absent, "Not implemented yet.";
     280 utimensat(DirFd, Path, FileTimes, AtFlags) => stat::utimensat, Full, "As Linux.";
     281 epoll_pwait(Fd, OutEpoll, Int, Int, SigSet, Size) => poll::epoll_pwait, Full, "As Linux.";
-    282 signalfd(Fd, SigSet, Size), Absent, "Not implemented yet.";
+    282 signalfd(Fd, SigSet, Size) => signalfd::signalfd, Full, "As Linux.";
     283 timerfd_create(Clock, Hex) => timerfd::timerfd_create, Full, "As Linux.";
     284 eventfd(Uint) => pipe::eventfd, Full, "As Linux.";
     285 fallocate(Fd, Fallocate, Long, Long) => file::fallocate, Full, "As Linux.";
     286 timerfd_settime(Fd, Hex, Addr, Addr) => timerfd::timerfd_settime, Full, "As Linux; nobody in a sandbox sets the clock.";
     287 timerfd_gettime(Fd, Addr) => timerfd::timerfd_gettime, Full, "As Linux.";
     288 accept4(Fd, Addr, Addr, Hex), Absent, "Not implemented yet.";
-    289 signalfd4(Fd, SigSet, Size, Hex), Absent, "Not implemented yet.";
+    289 signalfd4(Fd, SigSet, Size, Hex) => signalfd::signalfd4, Full, "As Linux.";
     290 eventfd2(Uint, EventFlags) => pipe::eventfd2, Full, "As Linux.";
     291 epoll_create1(EpollFlags) => poll::epoll_create1, Full, "As Linux.";
     292 dup3(Fd, Fd, FdFlags) => file::dup3, Full, "As Linux.";

@@ -118,8 +118,6 @@ pub struct TaskSignals {
     pub fault: SpinLock<[u64; 3]>,
     /// Signals that the thread waits for in `sigtimedwait`.
     pub waiting_for: AtomicU64,
-    /// Woken when a signal is queued for the thread or its process; for signalfd.
-    pub arrived: wait::WaitQueue,
     /// For `restart_syscall`.
     pub restart: SpinLock<Option<Restart>>,
 }

@@ -103,10 +103,9 @@ impl CpuTimers {
         }
     }
 
-    /// Samples user and system time from now on.
+    /// Samples user and system time from the next switch on.
     pub fn sample(&self) {
-        if !self.state.lock().sampled {
-            self.state.lock().sampled = true;
+        if !core::mem::replace(&mut self.state.lock().sampled, true) {
             self.activate();
         }
     }
@@ -157,7 +156,7 @@ pub fn cancel(clock: &CpuClock, id: Id) -> bool {
 }
 
 /// Makes the CPUs that run the process find out when they must look.
-fn look_again(process: &Process) {
+pub fn look_again(process: &Process) {
     let here = arch::cpu::current_index();
     let running: Vec<Arc<Task>> =
         process.threads().into_iter().filter(|task| task.sched.letter() == b'R').collect();

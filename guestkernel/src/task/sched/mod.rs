@@ -398,6 +398,8 @@ pub fn schedule() {
     if !leave(&me, cpu, now) {
         return;
     }
+    // To whatever comes next, be it that the CPU idles.
+    me.sched.switches[0].fetch_add(1, Ordering::Relaxed);
     loop {
         let (here, cpu) = this_cpu();
         match cpu.pop().or_else(|| steal(here)) {
@@ -406,7 +408,6 @@ pub fn schedule() {
                 return;
             }
             Some(next) => {
-                me.sched.switches[0].fetch_add(1, Ordering::Relaxed);
                 switch_to(&me, cpu, next, now);
                 return;
             }

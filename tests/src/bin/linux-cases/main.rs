@@ -19,6 +19,8 @@ mod memory_memfd;
 mod memory_race;
 mod out;
 mod process;
+mod signal;
+mod signalfd;
 mod signals;
 mod sys;
 mod timer;
@@ -48,6 +50,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     timer::CASES,
     timer_posix::CASES,
     clock::CASES,
+    signal::CASES,
+    signalfd::CASES,
     memory_map::CASES,
     memory_file::CASES,
     memory_change::CASES,
