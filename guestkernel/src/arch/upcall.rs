@@ -29,6 +29,7 @@ pub(super) fn user_fault(regs: &mut UserRegs, addr: u64, error: u64) {
         _ if error & ERROR_WRITE != 0 => Access::Write,
         _ => Access::Read,
     };
+    crate::arch::current().process.count_fault(false);
     let Err(fault) = mm::handle_user_fault(addr, access) else { return };
     let (signal, code, addr) = match fault {
         Fault::Segv { mapped: false } => (SIGSEGV, SEGV_MAPERR, addr),

@@ -31,6 +31,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod proc;
+pub mod signalfd;
 pub mod static_fs;
 pub mod stream;
 pub mod sysfs;

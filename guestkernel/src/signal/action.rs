@@ -16,6 +16,8 @@ pub const SA_NOCLDSTOP: u64 = 1;
 pub const SA_NOCLDWAIT: u64 = 2;
 /// `SA_SIGINFO`.
 pub const SA_SIGINFO: u64 = 4;
+/// `SA_EXPOSE_TAGBITS`: no effect where addresses have no tags, but known.
+pub const SA_EXPOSE_TAGBITS: u64 = 0x800;
 /// `SA_RESTORER`.
 pub const SA_RESTORER: u64 = 0x0400_0000;
 /// `SA_ONSTACK`.
@@ -30,6 +32,7 @@ pub const SA_RESETHAND: u64 = 0x8000_0000;
 pub const SA_KNOWN: u64 = SA_NOCLDSTOP
     | SA_NOCLDWAIT
     | SA_SIGINFO
+    | SA_EXPOSE_TAGBITS
     | SA_RESTORER
     | SA_ONSTACK
     | SA_RESTART

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::{
-    Action, Default, SIGSEGV, SigInfo, SigSet,
+    Action, Default, Entry, SIGSEGV, SigInfo, SigSet,
     action::{SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN},
     default_action, frame, send, stop,
 };
@@ -60,9 +60,11 @@ fn enter(regs: &mut UserRegs, me: &Task, info: &SigInfo, action: Action) {
 
 /// What to do next.
 enum Step {
-    Handle(SigInfo, Action),
+    Handle(Entry, Action),
     /// The default action.
-    Default(SigInfo),
+    Default(Entry),
+    /// Nothing comes of it.
+    Ignore(Entry),
     Park,
     End(i32),
     EndThread,
@@ -74,12 +76,13 @@ fn next_to_handle(me: &Task) -> Option<(SigInfo, Action)> {
     loop {
         let step = next_step(me, &mut me.process.inner.lock());
         match step {
-            Step::Handle(info, action) => return Some((info, action)),
+            Step::Handle(entry, action) => return Some((entry.take(), action)),
+            Step::Ignore(entry) => drop(entry.take()),
             Step::Nothing => return None,
             Step::Park => stop::park(),
             Step::End(status) => exit::exit_group(status),
             Step::EndThread => exit::exit_thread(0),
-            Step::Default(info) => take_default(me, &info),
+            Step::Default(entry) => take_default(me, &entry.take()),
         }
     }
 }
@@ -94,30 +97,33 @@ fn next_step(me: &Task, inner: &mut Inner) -> Step {
         return Step::Park;
     }
     let blocked = me.blocked();
-    loop {
-        let own = me.signals.pending.lock().pop(blocked);
-        let Some(info) = own.or_else(|| inner.pending.pop(blocked)) else { return Step::Nothing };
-        let signo = info.signo();
-        if strace::enabled() {
-            strace::signal(me.tid(), &info);
+    let own = {
+        let mut pending = me.signals.pending.lock();
+        pending.pop_fault(blocked).or_else(|| pending.pop(blocked))
+    };
+    let Some(entry) = own.or_else(|| inner.pending.pop(blocked)) else { return Step::Nothing };
+    let signo = entry.signo();
+    if strace::enabled() {
+        strace::signal(me.tid(), entry.info());
+    }
+    let action = me.process.with_handlers(|handlers| {
+        let action = handlers.get(signo);
+        if action.is_caught() && action.has(SA_RESETHAND) {
+            handlers.set(signo, Action { handler: SIG_DFL, ..action });
         }
-        let action = me.process.with_handlers(|handlers| {
-            let action = handlers.get(signo);
-            if action.is_caught() && action.has(SA_RESETHAND) {
-                handlers.set(signo, Action { handler: SIG_DFL, ..action });
+        action
+    });
+    match action.handler {
+        SIG_IGN => Step::Ignore(entry),
+        SIG_DFL => {
+            let kept = me.process.unkillable.load(Ordering::Relaxed) && !SigSet::UNBLOCKABLE.has(signo);
+            if default_action(signo) == Default::Ignore || kept {
+                Step::Ignore(entry)
+            } else {
+                Step::Default(entry)
             }
-            action
-        });
-        match action.handler {
-            SIG_IGN => {}
-            SIG_DFL => {
-                let kept = me.process.unkillable.load(Ordering::Relaxed) && !SigSet::UNBLOCKABLE.has(signo);
-                if default_action(signo) != Default::Ignore && !kept {
-                    return Step::Default(info);
-                }
-            }
-            _ => return Step::Handle(info, action),
         }
+        _ => Step::Handle(entry, action),
     }
 }
 

@@ -52,6 +52,25 @@ const fn pair(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32
 }
 
+/// What the words after the head mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Sender's process and user.
+    Kill,
+    /// The same, and a value.
+    Queued,
+    /// Timer, overrun, value.
+    Timer,
+    /// Child, its user, status, times.
+    Child,
+    /// Band and descriptor.
+    Poll,
+    /// An address.
+    Fault,
+    /// Address of the call, its number, its architecture.
+    Syscall,
+}
+
 impl SigInfo {
     const fn with(signo: u32, code: i32, data: [u64; 4]) -> Self {
         Self { signo: signo as i32, errno: 0, code, pad: 0, data, rest: [0; 10] }
@@ -86,6 +105,49 @@ impl SigInfo {
     #[must_use]
     pub const fn child(signo: u32, code: i32, pid: u32, uid: u32, status: i32, times: [u64; 2]) -> Self {
         Self::with(signo, code, [pair(pid, uid), status as u32 as u64, times[0], times[1]])
+    }
+
+    /// A timer expired.
+    #[must_use]
+    pub const fn timer(signo: u32, id: i32, value: u64) -> Self {
+        Self::with(signo, SI_TIMER, [pair(id as u32, 0), value, 0, 0])
+    }
+
+    /// Sets how often a timer expired besides.
+    pub const fn set_overrun(&mut self, overrun: i32) {
+        self.data[0] = pair(self.data[0] as u32, overrun as u32);
+    }
+
+    /// What the words after the head mean, by signal and code.
+    #[must_use]
+    pub const fn layout(&self) -> Layout {
+        /// From asynchronous I/O, and the number of codes of it.
+        const SI_SIGIO: i32 = -5;
+        const POLL_CODES: i32 = 6;
+        match (self.signo as u32, self.code) {
+            (super::SIGCHLD, 1..SI_KERNEL) => Layout::Child,
+            (super::SIGSYS, 1..SI_KERNEL) => Layout::Syscall,
+            (
+                super::SIGILL | super::SIGFPE | super::SIGSEGV | super::SIGBUS | super::SIGTRAP,
+                1..SI_KERNEL,
+            ) => Layout::Fault,
+            (_, 1..=POLL_CODES) | (super::SIGIO, 1..SI_KERNEL) | (_, SI_SIGIO) => Layout::Poll,
+            (_, SI_TIMER) => Layout::Timer,
+            (_, ..=-1) => Layout::Queued,
+            _ => Layout::Kill,
+        }
+    }
+
+    /// The four words after the head, whose meaning depends on the code.
+    #[must_use]
+    pub const fn data(&self) -> [u64; 4] {
+        self.data
+    }
+
+    /// `si_errno`.
+    #[must_use]
+    pub const fn errno(&self) -> i32 {
+        self.errno
     }
 
     /// I/O is possible on a descriptor.

@@ -8,6 +8,7 @@
 //! thread's own queue. None is held over a copy to user memory.
 
 pub mod action;
+pub mod charge;
 pub mod deliver;
 pub mod frame;
 pub mod info;
@@ -18,7 +19,7 @@ pub mod stop;
 pub use action::{Action, Handlers};
 pub use deliver::handle_pending;
 pub use info::SigInfo;
-pub use queue::Queue;
+pub use queue::{Entry, Queue};
 pub use send::{force_fault, force_signal, send_to_group, send_to_process, send_to_task};
 
 /// Highest signal number.

@@ -1,22 +1,28 @@
 //! Sending signals.
 
-use alloc::sync::Arc;
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 
 use super::{
-    Default, SIGCONT, SIGKILL, SigInfo, SigSet,
+    Default, Entry, RTMIN, SIGCONT, SIGKILL, SigInfo, SigSet,
     action::{Action, SIG_DFL, SIG_IGN},
-    default_action, stop,
+    charge::Charge,
+    default_action,
+    info::SI_USER,
+    stop,
 };
 use crate::{
     arch,
     errno::{Errno, Result},
+    fs::signalfd,
+    sync::SpinLockGuard,
     task::{
         Process, Task, current,
         process::{GroupEnd, Inner},
         rlimit::Resource,
         sched, tree, work,
     },
+    time::posix::Timer,
 };
 
 /// Where a signal goes.
@@ -67,24 +73,98 @@ pub fn send_to_group(pgid: u32, info: SigInfo) -> Result<()> {
     result
 }
 
+/// What became of a timer's signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It waits.
+    Queued,
+    /// Its action is to ignore it.
+    Ignored,
+    /// There is nobody to take it.
+    Gone,
+}
+
+/// Sends a timer's signal, which needs no room.
+pub fn send_timer(
+    process: &Arc<Process>,
+    thread: Option<&Arc<Task>>,
+    info: SigInfo,
+    timer: Arc<Timer>,
+) -> Sent {
+    // An entry that does not get queued is dropped after the locks.
+    let entry = Entry::of_timer(info, timer);
+    let signo = info.signo();
+    let mut inner = process.inner.lock();
+    let exiting = |task: &Arc<Task>| task.exiting.load(Ordering::Relaxed);
+    if thread.is_some_and(exiting) || is_over(&inner) {
+        drop(inner);
+        return Sent::Gone;
+    }
+    let removed = stop::prepare(&mut inner, signo).1;
+    let sent = if has_no_effect(process, thread, &inner, signo, false) {
+        Sent::Ignored
+    } else {
+        enqueue(thread, &mut inner, entry);
+        return finish_timer(inner, thread, signo, removed);
+    };
+    drop(inner);
+    drop(removed);
+    sent
+}
+
+fn finish_timer(
+    inner: SpinLockGuard<'_, Inner>,
+    thread: Option<&Arc<Task>>,
+    signo: u32,
+    removed: Vec<VecDeque<Entry>>,
+) -> Sent {
+    tell(thread, &inner, signo);
+    drop(inner);
+    drop(removed);
+    signalfd::arrived(signo);
+    Sent::Queued
+}
+
+fn is_over(inner: &Inner) -> bool {
+    inner.threads.is_empty() || matches!(inner.end, Some(GroupEnd::Exit(_)))
+}
+
 fn send(target: Target<'_>, info: SigInfo, outside: bool) -> Result<()> {
     let signo = info.signo();
     let (process, thread) = match target {
         Target::Process(process) => (process, None),
         Target::Thread(task) => (&task.process, Some(task)),
     };
-    let (result, continued) = {
+    let (result, continued, removed) = {
         let mut inner = process.inner.lock();
-        if inner.threads.is_empty() || matches!(inner.end, Some(GroupEnd::Exit(_))) {
+        if is_over(&inner) {
             return Ok(());
         }
-        let continued = stop::prepare(&mut inner, signo);
-        (queue(process, thread, &mut inner, info, outside), continued)
+        let (continued, removed) = stop::prepare(&mut inner, signo);
+        (queue(process, thread, &mut inner, info, outside), continued, removed)
     };
+    drop(removed);
+    signalfd::arrived(signo);
     if continued {
         stop::notify_parent(process, super::info::cld::CONTINUED, SIGCONT);
     }
     result
+}
+
+/// Whether nobody would take notice of the signal: it is ignored and nobody blocks it.
+fn has_no_effect(
+    process: &Process,
+    thread: Option<&Arc<Task>>,
+    inner: &Inner,
+    signo: u32,
+    outside: bool,
+) -> bool {
+    let blocked = match thread {
+        Some(task) => task.blocked(),
+        None => inner.threads.first().map_or(SigSet::EMPTY, |task| task.blocked()),
+    };
+    let action = process.with_handlers(|handlers| handlers.get(signo));
+    !blocked.has(signo) && is_ignored(signo, action, process.unkillable.load(Ordering::Relaxed), outside)
 }
 
 fn queue(
@@ -95,25 +175,44 @@ fn queue(
     outside: bool,
 ) -> Result<()> {
     let signo = info.signo();
-    let blocked = match thread {
-        Some(task) => task.blocked(),
-        None => inner.threads.first().map_or(SigSet::EMPTY, |task| task.blocked()),
-    };
-    let action = process.with_handlers(|handlers| handlers.get(signo));
-    if !blocked.has(signo) && is_ignored(signo, action, process.unkillable.load(Ordering::Relaxed), outside) {
+    if has_no_effect(process, thread, inner, signo, outside) {
         return Ok(());
     }
-    let limit = process.rlimit(Resource::SigPending).soft;
-    let queued = match thread {
-        Some(task) => task.signals.pending.lock().push(info, limit),
-        None => inner.pending.push(info, limit),
+    let merges = match thread {
+        Some(task) => task.signals.pending.lock().merges(signo),
+        None => inner.pending.merges(signo),
     };
-    if !queued {
-        return Err(Errno::EAGAIN);
+    if merges {
+        return Ok(());
     }
+    // Standard signals that the kernel or kill(2) sends are never lost, though what they say may be.
+    let free = signo < RTMIN && info.code() >= 0;
+    let limit = if free { u64::MAX } else { process.rlimit(Resource::SigPending).soft };
+    let receiver = thread.or_else(|| inner.threads.first());
+    match receiver.and_then(|task| Charge::new(task.with_cred(|cred| cred.uid), limit)) {
+        Some(charge) => enqueue(thread, inner, Entry::new(info, Some(charge))),
+        None if signo >= RTMIN && info.code() != SI_USER => return Err(Errno::EAGAIN),
+        None => match thread {
+            Some(task) => task.signals.pending.lock().push_bare(signo),
+            None => inner.pending.push_bare(signo),
+        },
+    }
+    tell(thread, inner, signo);
+    Ok(())
+}
+
+fn enqueue(thread: Option<&Arc<Task>>, inner: &mut Inner, entry: Entry) {
+    match thread {
+        Some(task) => task.signals.pending.lock().push(entry),
+        None => inner.pending.push(entry),
+    }
+}
+
+/// Makes somebody who takes the signal look at it.
+fn tell(thread: Option<&Arc<Task>>, inner: &Inner, signo: u32) {
     if signo == SIGKILL {
         inner.threads.iter().for_each(|task| wake(task, true));
-        return Ok(());
+        return;
     }
     let wants = |task: &Arc<Task>| !task.exiting.load(Ordering::Relaxed) && !task.blocked().has(signo);
     match thread {
@@ -125,7 +224,6 @@ fn queue(
             None => inner.threads.iter().for_each(|task| wake_waiter(task, signo)),
         },
     }
-    Ok(())
 }
 
 /// Whether a signal that is not blocked would have no effect.
@@ -197,7 +295,7 @@ pub fn force_signal(info: SigInfo) {
                 me.process.unkillable.store(false, Ordering::Relaxed);
             }
         });
-        me.signals.pending.lock().push(info, u64::MAX);
+        me.signals.pending.lock().push(Entry::new(info, None));
     }
     let mut mask = me.blocked();
     mask.remove(signo);

@@ -3,10 +3,10 @@
 //! The thread that takes a stop signal tells the others; each parks itself on its way to ring 3, and the last
 //! one to park notifies the parent.
 
-use alloc::sync::Arc;
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 
 use super::{
-    SIGCHLD, SIGCONT, SIGKILL, SigInfo, SigSet,
+    Entry, SIGCHLD, SIGCONT, SIGKILL, SigInfo, SigSet,
     action::{SA_NOCLDSTOP, SIG_IGN},
     info::cld,
     send,
@@ -22,33 +22,32 @@ use crate::{
 
 /// What a signal does to job control when it is sent, whatever is blocked: `SIGCONT` and stop signals cancel
 /// each other. Whether a stopped process was continued.
-pub(super) fn prepare(inner: &mut Inner, signo: u32) -> bool {
+///
+/// Besides it gives what was cancelled, to be dropped once the process is unlocked.
+pub(super) fn prepare(inner: &mut Inner, signo: u32) -> (bool, Vec<VecDeque<Entry>>) {
     if SigSet::STOPS.has(signo) {
-        drop_pending(inner, SigSet::of(&[SIGCONT]));
-        return false;
+        return (false, take_pending(inner, SigSet::of(&[SIGCONT])));
     }
     if signo != SIGCONT && signo != SIGKILL {
-        return false;
+        return (false, Vec::new());
     }
-    if signo == SIGCONT {
-        drop_pending(inner, SigSet::STOPS);
-    }
+    let cancelled = if signo == SIGCONT { take_pending(inner, SigSet::STOPS) } else { Vec::new() };
     if inner.job.stop == 0 {
-        return false;
+        return (false, cancelled);
     }
     let continued = inner.job.stopped && signo == SIGCONT;
     inner.job = JobControl { report_continue: continued, ..JobControl::default() };
     for task in &inner.threads {
         sched::wake_stopped(task);
     }
-    continued
+    (continued, cancelled)
 }
 
-fn drop_pending(inner: &mut Inner, signals: SigSet) {
-    inner.pending.remove(signals);
-    for task in &inner.threads {
-        task.signals.pending.lock().remove(signals);
-    }
+/// Takes signals out of every queue of a process.
+pub(crate) fn take_pending(inner: &mut Inner, signals: SigSet) -> Vec<VecDeque<Entry>> {
+    let mut taken = Vec::from([inner.pending.remove(signals)]);
+    taken.extend(inner.threads.iter().map(|task| task.signals.pending.lock().remove(signals)));
+    taken
 }
 
 /// The current thread took a stop signal: all threads shall stop.
@@ -130,11 +129,11 @@ mod tests {
     #[test]
     fn stop_and_continue_cancel_each_other() {
         let mut inner = Inner::default();
-        inner.pending.push(SigInfo::kernel(SIGTSTP), 10);
-        assert!(!prepare(&mut inner, SIGCONT));
+        inner.pending.push(Entry::new(SigInfo::kernel(SIGTSTP), None));
+        assert!(!prepare(&mut inner, SIGCONT).0);
         assert!(inner.pending.is_empty());
-        inner.pending.push(SigInfo::kernel(SIGCONT), 10);
-        prepare(&mut inner, SIGSTOP);
+        inner.pending.push(Entry::new(SigInfo::kernel(SIGCONT), None));
+        let _ = prepare(&mut inner, SIGSTOP);
         assert!(inner.pending.is_empty());
     }
 
@@ -144,10 +143,10 @@ mod tests {
         let mut inner = Inner { job, ..Inner::default() };
         assert_eq!(one_less(&mut inner), None);
         let mut early = Inner { job: inner.job, ..Inner::default() };
-        assert!(!prepare(&mut early, SIGCONT));
+        assert!(!prepare(&mut early, SIGCONT).0);
         assert_eq!(one_less(&mut inner), Some(SIGSTOP));
         assert!(inner.job.report_stop);
-        assert!(prepare(&mut inner, SIGCONT));
+        assert!(prepare(&mut inner, SIGCONT).0);
         assert!(inner.job.report_continue && !inner.job.report_stop && inner.job.stop == 0);
     }
 }

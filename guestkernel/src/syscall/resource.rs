@@ -14,6 +14,7 @@ use crate::{
         times::Usage,
         tree,
     },
+    time::cpu_timer,
 };
 
 /// Highest `RLIMIT_NOFILE`, `fs.nr_open`.
@@ -78,6 +79,12 @@ fn change_limit(process: &Process, number: usize, new: Option<Rlimit>) -> Result
         }
         Ok(old)
     })?;
+    if number == Resource::Cpu as usize
+        && let Some(new) = new
+    {
+        process.cpu_timers.on_limit(new);
+        cpu_timer::look_again(process);
+    }
     if let (Some(new), Some(mm)) = (new, process.any_thread().and_then(|task| task.address_space())) {
         let limits = &mm.limits;
         let field = match number {
@@ -102,9 +109,18 @@ pub(super) fn rusage(usage: &Usage) -> [u64; 18] {
     all
 }
 
+/// Who asks for user and system time has them sampled from now on.
+fn sample(me: &Task) {
+    if !me.process.cpu_timers.is_sampled() {
+        me.process.cpu_timers.sample();
+        cpu_timer::arm_for(me, clock::monotonic_ns());
+    }
+}
+
 /// getrusage(2).
 pub fn getrusage(args: &Args) -> Result<u64> {
     let me = current();
+    sample(&me);
     let mut usage = match args.int(0) {
         0 => me.process.usage(),
         -1 => me.process.children_usage(),
@@ -112,14 +128,16 @@ pub fn getrusage(args: &Args) -> Result<u64> {
         _ => return Err(Errno::EINVAL),
     };
     if args.int(0) >= 0 {
-        usage.max_rss = me.mm()?.usage().2 * 4;
+        usage.max_rss = usage.max_rss.max(me.mm()?.usage().2 * 4);
     }
     uaccess::put(args.addr(1), &rusage(&usage)).map(|()| 0)
 }
 
 /// times(2).
 pub fn times(args: &Args) -> Result<u64> {
-    let process = &current().process;
+    let me = current();
+    sample(&me);
+    let process = &me.process;
     if args.addr(0) != 0 {
         let ([user, system], [children_user, children_system]) =
             (process.usage().ticks(), process.children_usage().ticks());

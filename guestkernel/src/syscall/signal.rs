@@ -9,7 +9,7 @@ use crate::{
     errno::{Errno, Result},
     futex,
     signal::{
-        self, Action, Default, SIGCONT, SigInfo, SigSet,
+        self, Action, Default, Entry, SIGCONT, SigInfo, SigSet,
         action::{SA_KNOWN, SIG_DFL, SIG_IGN},
         default_action,
         frame::{SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, Stack},
@@ -21,6 +21,7 @@ use crate::{
         cred::{Caps, Cred},
         current, sched, tree,
     },
+    time::clocks::Clock,
 };
 
 /// `sizeof(sigset_t)` in the kernel.
@@ -69,12 +70,8 @@ pub fn rt_sigaction(args: &Args) -> Result<u64> {
 
 /// Drops pending signals that are ignored from now on.
 fn forget(process: &Process, signo: u32) {
-    let only = SigSet::of(&[signo]);
-    let mut inner = process.inner.lock();
-    inner.pending.remove(only);
-    for task in &inner.threads {
-        task.signals.pending.lock().remove(only);
-    }
+    let dropped = signal::stop::take_pending(&mut process.inner.lock(), SigSet::of(&[signo]));
+    drop(dropped);
 }
 
 /// `rt_sigprocmask(2)`.
@@ -157,7 +154,9 @@ fn wait_for(wanted: SigSet, deadline: Option<u64>) -> Result<SigInfo> {
     let take = || {
         let mut inner = me.process.inner.lock();
         let own = me.signals.pending.lock().pop(SigSet(!wanted.0));
-        own.or_else(|| inner.pending.pop(SigSet(!wanted.0)))
+        let entry = own.or_else(|| inner.pending.pop(SigSet(!wanted.0)));
+        drop(inner);
+        entry.map(Entry::take)
     };
     me.signals.waiting_for.store(wanted.0, Ordering::SeqCst);
     let result = loop {
@@ -201,6 +200,11 @@ pub(super) fn signal_number(value: i32) -> Result<u32> {
     if (0..=signal::MAX as i32).contains(&value) { Ok(value as u32) } else { Err(Errno::EINVAL) }
 }
 
+/// As Linux this is looked at when there is somebody to send to.
+fn check_signal(signo: u32) -> Result<()> {
+    if signo <= signal::MAX { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
 pub(super) fn own_info(signo: u32, code: i32) -> SigInfo {
     let me = current();
     SigInfo::user(signo, code, me.process.pid, me.with_cred(|cred| cred.uid))
@@ -208,6 +212,7 @@ pub(super) fn own_info(signo: u32, code: i32) -> SigInfo {
 
 /// Checks and sends to one process; `signo` 0 only checks.
 pub(super) fn send_checked(process: &Arc<Process>, info: SigInfo, signo: u32) -> Result<()> {
+    check_signal(signo)?;
     let cred = current().cred();
     match process.any_thread() {
         Some(task) if !may_signal(&cred, &task, signo) => Err(Errno::EPERM),
@@ -219,7 +224,7 @@ pub(super) fn send_checked(process: &Arc<Process>, info: SigInfo, signo: u32) ->
 
 /// kill(2).
 pub fn kill(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(1))?;
+    let signo = args.uint(1);
     let info = own_info(signo, SI_USER);
     let pid = args.int(0);
     if pid > 0 {
@@ -244,14 +249,19 @@ pub fn kill(args: &Args) -> Result<u64> {
     // A kill reaches all of them before one can fork, or a fork bomb would outrun it. Sending it takes no lock that
     // comes before the table's.
     let _tree = (signo == signal::SIGKILL).then_some(tree);
-    let mut result = Err(Errno::ESRCH);
-    for process in &targets {
-        result = match (result, send_checked(process, info, signo)) {
-            (Ok(()), _) | (_, Ok(())) => Ok(()),
-            (_, Err(error)) => Err(error),
-        };
+    if targets.is_empty() {
+        return Err(Errno::ESRCH);
     }
-    result.map(|()| 0)
+    let (mut sent, mut result) = (false, Ok(()));
+    for process in &targets {
+        match send_checked(process, info, signo) {
+            Ok(()) => sent = true,
+            // Whoever signals everybody means those that it may signal.
+            Err(Errno::EPERM) if pid == -1 => {}
+            Err(error) => result = Err(error),
+        }
+    }
+    if sent && pid != -1 { Ok(0) } else { result.map(|()| 0) }
 }
 
 /// The process of an id, which may be any thread's.
@@ -267,6 +277,7 @@ fn send_to_thread(group: Option<i32>, tid: i32, info: SigInfo, signo: u32) -> Re
     if group.is_some_and(|group| task.process.pid != group as u32) {
         return Err(Errno::ESRCH);
     }
+    check_signal(signo)?;
     if !may_signal(&current().cred(), &task, signo) {
         return Err(Errno::EPERM);
     }
@@ -278,13 +289,13 @@ fn send_to_thread(group: Option<i32>, tid: i32, info: SigInfo, signo: u32) -> Re
 
 /// tkill(2).
 pub fn tkill(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(1))?;
+    let signo = args.uint(1);
     send_to_thread(None, args.int(0), own_info(signo, SI_TKILL), signo)
 }
 
 /// tgkill(2).
 pub fn tgkill(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(2))?;
+    let signo = args.uint(2);
     send_to_thread(Some(args.int(0)), args.int(1), own_info(signo, SI_TKILL), signo)
 }
 
@@ -300,7 +311,7 @@ fn queued_info(addr: u64, signo: u32, target: i32) -> Result<SigInfo> {
 
 /// `rt_sigqueueinfo(2)`.
 pub fn rt_sigqueueinfo(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(1))?;
+    let signo = args.uint(1);
     let info = queued_info(args.addr(2), signo, args.int(0))?;
     let pid = u32::try_from(args.int(0)).map_err(|_| Errno::ESRCH)?;
     send_checked(&process_named(pid)?, info, signo).map(|()| 0)
@@ -308,7 +319,7 @@ pub fn rt_sigqueueinfo(args: &Args) -> Result<u64> {
 
 /// `rt_tgsigqueueinfo(2)`.
 pub fn rt_tgsigqueueinfo(args: &Args) -> Result<u64> {
-    let signo = signal_number(args.int(2))?;
+    let signo = args.uint(2);
     let info = queued_info(args.addr(3), signo, args.int(0))?;
     send_to_thread(Some(args.int(0)), args.int(1), info, signo)
 }
@@ -352,6 +363,10 @@ pub fn restart_syscall(_: &Args) -> Result<u64> {
     let what = current().signals.restart.lock().take();
     match what {
         Some(Restart::Sleep { until, remaining }) => time::sleep_until(until, remaining),
+        Some(Restart::CpuSleep { id, until, remaining }) => {
+            let cpu = Clock::find(id, false)?.cpu().ok_or(Errno::EINTR)?;
+            time::sleep_cpu(&cpu, id, until, remaining, false)
+        }
         Some(Restart::Futex { addr, value, bits, private, until }) => {
             futex::wait_restartable(addr, value, bits, private, Some(until)).map(|()| 0)
         }

@@ -6,8 +6,8 @@
 
 use super::{
     Args, absent, cred, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, namespace, pages, path,
-    pidfd, pipe, poll, prctl, process, process_vm, resource, sched, seccomp, signal, socket, stat, time,
-    timerfd,
+    pidfd, pipe, poll, posix_timer, prctl, process, process_vm, resource, sched, seccomp, signal, signalfd,
+    socket, stat, time, timerfd,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -261,9 +261,9 @@ syscalls! {
     33 dup2(Fd, Fd) => file::dup2, Full, "As Linux.";
     34 pause() => signal::pause, Full, "As Linux.";
     35 nanosleep(Timespec, OutRest) => time::nanosleep, Full, "As Linux.";
-    36 getitimer(Itimer, OutInterval) => time::getitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    36 getitimer(Itimer, OutInterval) => time::getitimer, Full, "As Linux.";
     37 alarm(Uint) => time::alarm, Full, "As Linux.";
-    38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Partial, "ITIMER_REAL only; the CPU-time timers are EINVAL.";
+    38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Full, "As Linux.";
     39 getpid() => process::getpid, Full, "As Linux.";
     40 sendfile(Fd, Fd, InLong, Size) => file::sendfile, Full, "As Linux.";
     41 socket(Int, Hex, Int) => socket::socket, Partial, "AF_UNIX alone; other families are EAFNOSUPPORT.";
@@ -447,13 +447,13 @@ syscalls! {
     219 restart_syscall() => signal::restart_syscall, Full, "As Linux.";
     220 semtimedop(Int, Addr, Size, Timespec), Absent, "Not implemented yet.";
     221 fadvise64(Fd, Long, Size, FileAdvice) => file::fadvise64, Full, "As Linux.";
-    222 timer_create(Int, Addr, Addr), Absent, "Not implemented yet.";
-    223 timer_settime(Int, Hex, Addr, Addr), Absent, "Not implemented yet.";
-    224 timer_gettime(Int, Addr), Absent, "Not implemented yet.";
-    225 timer_getoverrun(Int), Absent, "Not implemented yet.";
-    226 timer_delete(Int), Absent, "Not implemented yet.";
+    222 timer_create(Clock, Addr, Addr) => posix_timer::timer_create, Full, "As Linux.";
+    223 timer_settime(Int, Hex, Addr, Addr) => posix_timer::timer_settime, Full, "As Linux.";
+    224 timer_gettime(Int, Addr) => posix_timer::timer_gettime, Full, "As Linux.";
+    225 timer_getoverrun(Int) => posix_timer::timer_getoverrun, Full, "As Linux.";
+    226 timer_delete(Int) => posix_timer::timer_delete, Full, "As Linux.";
     227 clock_settime(Clock, Timespec) => time::clock_settime, Partial, "Always EPERM or EINVAL: a sandbox does not set the clock.";
-    228 clock_gettime(Clock, OutTimespec) => time::clock_gettime, Partial, "System-wide, process and thread clocks; not other processes' CPU clocks.";
+    228 clock_gettime(Clock, OutTimespec) => time::clock_gettime, Full, "As Linux.";
     229 clock_getres(Clock, OutTimespec) => time::clock_getres, Full, "As Linux.";
     230 clock_nanosleep(Clock, TimerFlags, Timespec, OutRest) => time::clock_nanosleep, Full, "As Linux.";
     231 exit_group(Int) => process::exit_group, Full, "As Linux.";
@@ -507,14 +507,14 @@ syscalls! {
     279 move_pages(Int, Size, Addr, Addr, Addr, Hex) => pages::move_pages, Full, "As Linux.";
     280 utimensat(DirFd, Path, FileTimes, AtFlags) => stat::utimensat, Full, "As Linux.";
     281 epoll_pwait(Fd, OutEpoll, Int, Int, SigSet, Size) => poll::epoll_pwait, Full, "As Linux.";
-    282 signalfd(Fd, SigSet, Size), Absent, "Not implemented yet.";
+    282 signalfd(Fd, SigSet, Size) => signalfd::signalfd, Full, "As Linux.";
     283 timerfd_create(Clock, Hex) => timerfd::timerfd_create, Full, "As Linux.";
     284 eventfd(Uint) => pipe::eventfd, Full, "As Linux.";
     285 fallocate(Fd, Fallocate, Long, Long) => file::fallocate, Full, "As Linux.";
     286 timerfd_settime(Fd, Hex, Addr, Addr) => timerfd::timerfd_settime, Full, "As Linux; nobody in a sandbox sets the clock.";
     287 timerfd_gettime(Fd, Addr) => timerfd::timerfd_gettime, Full, "As Linux.";
     288 accept4(Fd, Addr, Addr, Hex) => socket::accept4, Full, "As Linux.";
-    289 signalfd4(Fd, SigSet, Size, Hex), Absent, "Not implemented yet.";
+    289 signalfd4(Fd, SigSet, Size, Hex) => signalfd::signalfd4, Full, "As Linux.";
     290 eventfd2(Uint, EventFlags) => pipe::eventfd2, Full, "As Linux.";
     291 epoll_create1(EpollFlags) => poll::epoll_create1, Full, "As Linux.";
     292 dup3(Fd, Fd, FdFlags) => file::dup3, Full, "As Linux.";

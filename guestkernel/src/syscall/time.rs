@@ -1,31 +1,21 @@
 //! Clocks, sleeping, interval timers.
 
-use alloc::sync::Arc;
-
 use super::Args;
 use crate::{
     arch::{clock, uaccess},
     errno::{Errno, Result},
-    signal::{self, SIGALRM, SigInfo},
-    task::{Process, Restart, current, process::Inner, sched},
-    time::{NSEC_PER_SEC, timer},
+    task::{Restart, cred::Caps, current, sched},
+    time::{
+        NSEC_PER_SEC,
+        clocks::{Clock, CpuClock, Kind, is_device, is_own_thread},
+        cpu_timer, itimer,
+    },
 };
 
-const CLOCK_REALTIME: i32 = 0;
 const CLOCK_MONOTONIC: i32 = 1;
-const CLOCK_PROCESS_CPUTIME: i32 = 2;
-const CLOCK_THREAD_CPUTIME: i32 = 3;
-const CLOCK_MONOTONIC_RAW: i32 = 4;
-const CLOCK_REALTIME_COARSE: i32 = 5;
-const CLOCK_MONOTONIC_COARSE: i32 = 6;
-const CLOCK_BOOTTIME: i32 = 7;
-const CLOCK_REALTIME_ALARM: i32 = 8;
-const CLOCK_BOOTTIME_ALARM: i32 = 9;
-const CLOCK_TAI: i32 = 11;
-const TIMER_ABSTIME: u32 = 1;
-/// Resolution of the coarse clocks, ns.
-const COARSE_NS: u64 = 4_000_000;
-const ITIMER_REAL: i32 = 0;
+const CLOCK_REALTIME: i32 = 0;
+/// `clock_nanosleep` and `timer_settime`: the time is the clock's own.
+pub const TIMER_ABSTIME: u32 = 1;
 
 /// Seconds and nanoseconds of a time in nanoseconds.
 #[must_use]
@@ -38,7 +28,14 @@ pub const fn timespec(ns: u64) -> [u64; 2] {
 /// # Errors
 /// `EFAULT`; `EINVAL` for a negative time or more than a second of nanoseconds.
 pub fn get_timespec(addr: u64) -> Result<u64> {
-    let [seconds, ns]: [i64; 2] = uaccess::get(addr)?;
+    check_timespec(uaccess::get(addr)?)
+}
+
+/// A `struct timespec` as nanoseconds, at most what fits.
+///
+/// # Errors
+/// `EINVAL`.
+pub fn check_timespec([seconds, ns]: [i64; 2]) -> Result<u64> {
     if seconds < 0 || !(0..NSEC_PER_SEC as i64).contains(&ns) {
         return Err(Errno::EINVAL);
     }
@@ -57,44 +54,45 @@ const fn timeval(ns: u64) -> [u64; 2] {
     [ns / NSEC_PER_SEC, ns % NSEC_PER_SEC / 1000]
 }
 
-fn read(clock: i32) -> Result<u64> {
-    Ok(match clock {
-        CLOCK_REALTIME | CLOCK_REALTIME_COARSE | CLOCK_REALTIME_ALARM | CLOCK_TAI => clock::realtime_ns(),
-        CLOCK_MONOTONIC
-        | CLOCK_MONOTONIC_RAW
-        | CLOCK_MONOTONIC_COARSE
-        | CLOCK_BOOTTIME
-        | CLOCK_BOOTTIME_ALARM => clock::monotonic_ns(),
-        CLOCK_PROCESS_CPUTIME => {
-            let usage = current().process.usage();
-            usage.user_ns + usage.system_ns
-        }
-        CLOCK_THREAD_CPUTIME => current().cpu_ns(),
-        // A CPU clock by id: the caller's own thread (-2, ‑6) or process alone.
-        -6 | -2 => current().cpu_ns(),
-        _ => return Err(Errno::EINVAL),
-    })
-}
-
 /// `clock_gettime(2)`.
 pub fn clock_gettime(args: &Args) -> Result<u64> {
-    uaccess::put(args.addr(1), &timespec(read(args.int(0))?)).map(|()| 0)
+    let now = match args.int(0) {
+        // The two that everybody reads, without a look at what else there is.
+        CLOCK_REALTIME => clock::realtime_ns(),
+        CLOCK_MONOTONIC => clock::monotonic_ns(),
+        id => {
+            let clock = Clock::find(id, true)?;
+            if let Some(cpu) = clock.cpu().filter(|cpu| cpu.kind == Kind::Virt) {
+                cpu.process().cpu_timers.sample();
+            }
+            clock.now()
+        }
+    };
+    uaccess::put(args.addr(1), &timespec(now)).map(|()| 0)
 }
 
 /// `clock_getres(2)`.
 pub fn clock_getres(args: &Args) -> Result<u64> {
-    read(args.int(0))?;
-    let coarse = matches!(args.int(0), CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE);
+    let resolution = Clock::find(args.int(0), false)?.resolution();
     if args.addr(1) != 0 {
-        uaccess::put(args.addr(1), &timespec(if coarse { COARSE_NS } else { 1 }))?;
+        uaccess::put(args.addr(1), &timespec(resolution))?;
     }
     Ok(0)
 }
 
-/// `clock_settime(2)`.
+/// `clock_settime(2)`: a sandbox sets no clock.
 pub fn clock_settime(args: &Args) -> Result<u64> {
-    get_timespec(args.addr(1))?;
-    if args.int(0) == CLOCK_REALTIME { Err(Errno::EPERM) } else { Err(Errno::EINVAL) }
+    let id = args.int(0);
+    if id != CLOCK_REALTIME && (id >= 0 || is_device(id)) {
+        return Err(Errno::EINVAL);
+    }
+    let time: [i64; 2] = uaccess::get(args.addr(1))?;
+    if id == CLOCK_REALTIME {
+        check_timespec(time)?;
+    } else {
+        Clock::find(id, false)?;
+    }
+    Err(Errno::EPERM)
 }
 
 /// settimeofday(2).
@@ -162,83 +160,84 @@ pub fn nanosleep(args: &Args) -> Result<u64> {
 
 /// `clock_nanosleep(2)`.
 pub fn clock_nanosleep(args: &Args) -> Result<u64> {
-    let which = args.int(0);
-    let known = matches!(
-        which,
-        CLOCK_REALTIME
-            | CLOCK_MONOTONIC
-            | CLOCK_BOOTTIME
-            | CLOCK_TAI
-            | CLOCK_REALTIME_ALARM
-            | CLOCK_BOOTTIME_ALARM
-            | CLOCK_PROCESS_CPUTIME
-    );
-    if !known {
-        return Err(if read(which).is_ok() { Errno::EOPNOTSUPP } else { Errno::EINVAL });
+    let id = args.int(0);
+    if is_device(id) {
+        return Err(Errno::EOPNOTSUPP);
     }
-    if which == CLOCK_PROCESS_CPUTIME {
+    // The calls of a negative id check it only when they come to sleep.
+    let early = if id < 0 { None } else { Some(Clock::find(id, false)?) };
+    if matches!(&early, Some(clock) if !clock.has_timers() || matches!(clock, Clock::OwnThread(_))) {
         return Err(Errno::EOPNOTSUPP);
     }
     let ns = get_timespec(args.addr(2))?;
-    if args.uint(1) & TIMER_ABSTIME == 0 {
-        return sleep_until(clock::monotonic_ns().saturating_add(ns), args.addr(3));
+    let absolute = args.uint(1) & TIMER_ABSTIME != 0;
+    if is_own_thread(id) {
+        return Err(Errno::EINVAL);
     }
-    let now = read(which)?;
-    sleep(clock::monotonic_ns().saturating_add(ns.saturating_sub(now))).map(|()| 0)
-}
-
-/// The real-time interval timer: time left and interval, ns.
-fn read_itimer(inner: &Inner) -> (u64, u64) {
-    match inner.itimer {
-        // An expiry that is about to be delivered counts as the shortest time left.
-        Some((_, expires, interval)) => (expires.saturating_sub(clock::monotonic_ns()).max(1000), interval),
-        None => (0, 0),
-    }
-}
-
-/// Arms it to expire after `value`; 0 disarms it. What it was before.
-fn set_itimer(process: &Arc<Process>, value: u64, interval: u64) -> (u64, u64) {
-    let mut inner = process.inner.lock();
-    let old = read_itimer(&inner);
-    if let Some((timer, ..)) = inner.itimer.take() {
-        timer::cancel(timer);
-    }
-    if value != 0 {
-        arm(process, &mut inner, clock::monotonic_ns().saturating_add(value), interval);
-    }
-    old
-}
-
-fn arm(process: &Arc<Process>, inner: &mut Inner, expires: u64, interval: u64) {
-    let weak = Arc::downgrade(process);
-    let action = move || {
-        if let Some(process) = weak.upgrade() {
-            expire(&process, expires);
-        }
+    let clock = match early {
+        Some(clock) => clock,
+        None => Clock::find(id, false)?,
     };
-    let timer = timer::add(expires, timer::Action::Call(Arc::new(action)));
-    inner.itimer = Some((timer, expires, interval));
-}
-
-/// The timer's action: the signal, and the next interval.
-fn expire(process: &Arc<Process>, expired: u64) {
-    {
-        let mut inner = process.inner.lock();
-        match inner.itimer {
-            Some((_, expires, interval)) if expires == expired => {
-                inner.itimer = None;
-                // Intervals that have passed already are not made up for.
-                let late = clock::monotonic_ns().saturating_sub(expired);
-                if let Some(missed) = late.checked_div(interval) {
-                    arm(process, &mut inner, expired + (missed + 1) * interval, interval);
-                }
-            }
-            // Set anew meanwhile.
-            _ => return,
+    if clock.is_alarm() {
+        if args.uint(1) & !TIMER_ABSTIME != 0 {
+            return Err(Errno::EINVAL);
+        }
+        if !current().with_cred(|cred| cred.capable(Caps::WAKE_ALARM)) {
+            return Err(Errno::EPERM);
         }
     }
-    // A standard signal is merged with one that waits already; nothing is lost.
-    let _ = signal::send_to_process(process, SigInfo::kernel(SIGALRM));
+    let remaining = if absolute { 0 } else { args.addr(3) };
+    if let Some(cpu) = clock.cpu() {
+        let until = if absolute { ns } else { cpu.now().saturating_add(ns) };
+        return sleep_cpu(&cpu, id, until, remaining, absolute);
+    }
+    if !absolute {
+        return sleep_until(clock::monotonic_ns().saturating_add(ns), remaining);
+    }
+    sleep(clock.to_monotonic(ns)).map(|()| 0)
+}
+
+/// Sleeps until a CPU clock shows `until`.
+///
+/// # Errors
+/// `ERESTART_RESTARTBLOCK`, or `ERESTARTNOHAND` for an absolute time; `EFAULT`.
+pub fn sleep_cpu(cpu: &CpuClock, id: i32, until: u64, remaining: u64, absolute: bool) -> Result<u64> {
+    let me = current().arc();
+    loop {
+        sched::prepare_to_block(&me, true);
+        if cpu.now() >= until {
+            sched::cancel_block(&me);
+            return Ok(0);
+        }
+        let wait = cpu_timer::add(cpu, until, cpu_timer::Expiry::Wake(me.clone()));
+        let end = sched::block(&me, true, None);
+        cpu_timer::cancel(cpu, wait);
+        if cpu.now() >= until {
+            return Ok(0);
+        }
+        if end == sched::BlockEnd::Interrupted {
+            break;
+        }
+    }
+    if absolute {
+        return Err(Errno::ERESTARTNOHAND);
+    }
+    if remaining != 0 {
+        uaccess::put(remaining, &timespec(until.saturating_sub(cpu.now())))?;
+    }
+    *me.signals.restart.lock() = Some(Restart::CpuSleep { id, until, remaining });
+    Err(Errno::ERESTART_RESTARTBLOCK)
+}
+
+const ITIMER_REAL: i32 = 0;
+
+fn itimer_kind(which: i32) -> Result<Option<Kind>> {
+    match which {
+        ITIMER_REAL => Ok(None),
+        1 => Ok(Some(Kind::Virt)),
+        2 => Ok(Some(Kind::Prof)),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 fn put_itimer(addr: u64, (left, interval): (u64, u64)) -> Result<()> {
@@ -248,24 +247,26 @@ fn put_itimer(addr: u64, (left, interval): (u64, u64)) -> Result<()> {
 
 /// getitimer(2).
 pub fn getitimer(args: &Args) -> Result<u64> {
-    if args.int(0) != ITIMER_REAL {
-        return Err(Errno::EINVAL);
-    }
-    let now = read_itimer(&current().process.inner.lock());
+    let process = &current().process;
+    let now = match itimer_kind(args.int(0))? {
+        None => itimer::get(process),
+        Some(kind) => cpu_timer::interval(process, kind),
+    };
     put_itimer(args.addr(1), now).map(|()| 0)
 }
 
 /// setitimer(2).
 pub fn setitimer(args: &Args) -> Result<u64> {
-    if args.int(0) != ITIMER_REAL {
-        return Err(Errno::EINVAL);
-    }
     let [interval_s, interval_us, value_s, value_us]: [i64; 4] = match args.addr(1) {
         0 => [0; 4],
         addr => uaccess::get(addr)?,
     };
     let (value, interval) = (timeval_ns([value_s, value_us])?, timeval_ns([interval_s, interval_us])?);
-    let old = set_itimer(&current().process, value, interval);
+    let process = &current().process;
+    let old = match itimer_kind(args.int(0))? {
+        None => itimer::set(process, value, interval),
+        Some(kind) => cpu_timer::set_interval(process, kind, value, interval),
+    };
     if args.addr(2) != 0 {
         put_itimer(args.addr(2), old)?;
     }
@@ -274,7 +275,7 @@ pub fn setitimer(args: &Args) -> Result<u64> {
 
 /// alarm(2).
 pub fn alarm(args: &Args) -> Result<u64> {
-    let (left, _) = set_itimer(&current().process, u64::from(args.uint(0)) * NSEC_PER_SEC, 0);
+    let (left, _) = itimer::set(&current().process, u64::from(args.uint(0)) * NSEC_PER_SEC, 0);
     // Rounded, but never to 0 while it runs.
     let seconds = (left + NSEC_PER_SEC / 2) / NSEC_PER_SEC;
     Ok(if left != 0 { seconds.max(1) } else { 0 })

@@ -193,6 +193,9 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
     process.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom.inherit(&parent.oom);
     process.inner.lock().exe = parent.inner.lock().exe.clone();
+    if parent.cpu_timers.is_sampled() {
+        process.cpu_timers.sample();
+    }
     process
 }
 

@@ -288,6 +288,7 @@ fn become_single(me: &Task) -> Result<()> {
         }
     }
     process.inner.lock().end = None;
+    crate::time::posix::clear(&process);
     process.exit_signal.store(crate::signal::SIGCHLD, Ordering::Relaxed);
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::{
         send, stop,
     },
     syscall::strace,
-    time::timer,
+    time::{posix, timer},
 };
 
 /// Ends the whole group with this wait status.
@@ -81,6 +81,11 @@ pub(super) fn release_memory(me: &Task) {
         }
     }
     let mm = me.mm.lock().take();
+    if let Some(mm) = &mm {
+        let peak = mm.usage().2 * 4;
+        let mut inner = me.process.inner.lock();
+        inner.dead.max_rss = inner.dead.max_rss.max(peak);
+    }
     drop(mm);
     if let Some(done) = me.vfork.lock().take() {
         done.complete();
@@ -167,6 +172,7 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
     if let Some((timer, ..)) = itimer {
         timer::cancel(timer);
     }
+    posix::clear(process);
     drop(exe);
     // fcntl(2): record locks belong to the process, whoever still shares its descriptors.
     locks::process_exit(process.pid);

@@ -84,6 +84,15 @@ pub enum Restart {
         /// Where the rest goes, or 0.
         remaining: u64,
     },
+    /// Sleep until a CPU clock shows this time, and say at this address what was left.
+    CpuSleep {
+        /// The clock.
+        id: i32,
+        /// When it ends, by that clock, ns.
+        until: u64,
+        /// Where the rest goes, or 0.
+        remaining: u64,
+    },
     /// Wait for a futex word until this time.
     Futex {
         /// Address of the word.
@@ -178,6 +187,8 @@ pub struct Task {
     pub seccomp: crate::seccomp::State,
     /// A vfork parent waits for this.
     pub vfork: SpinLock<Option<Arc<clone::VforkDone>>>,
+    /// In which ring it was found.
+    pub samples: times::Samples,
     /// The TSC-based clock when it started, ns.
     pub start_ns: u64,
 }
@@ -229,6 +240,7 @@ impl Task {
             exiting: AtomicBool::new(false),
             seccomp: crate::seccomp::State::default(),
             vfork: SpinLock::new(None),
+            samples: times::Samples::default(),
             start_ns: crate::arch::clock::monotonic_ns(),
         }
     }
@@ -435,6 +447,7 @@ pub fn exit_to_user_work(regs: &mut UserRegs) {
         if pending & work::RESCHED != 0 {
             me.ctx.work.fetch_and(!work::RESCHED, Ordering::SeqCst);
             sched::preempt();
+            crate::time::cpu_timer::arm_for(&me, crate::arch::clock::monotonic_ns());
         }
         if pending & work::SET_TID != 0 {
             me.ctx.work.fetch_and(!work::SET_TID, Ordering::SeqCst);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     signal::{Handlers, Queue},
     sync::SpinLock,
-    time::timer::TimerId,
+    time::{self, timer::TimerId},
 };
 
 /// Job control: what `SIGSTOP` and its like, and `SIGCONT`, did.
@@ -107,6 +107,10 @@ pub struct Process {
     pub faults: [AtomicU64; 2],
     /// When it started, CLOCK_MONOTONIC ns.
     pub start_ns: u64,
+    /// POSIX timers.
+    pub timers: SpinLock<time::posix::Timers>,
+    /// What waits for its CPU time.
+    pub cpu_timers: time::cpu_timer::CpuTimers,
 }
 
 impl Process {
@@ -131,6 +135,8 @@ impl Process {
             oom: crate::mm::oom::OomState::default(),
             faults: [AtomicU64::new(0), AtomicU64::new(0)],
             start_ns: crate::arch::clock::monotonic_ns(),
+            timers: SpinLock::default(),
+            cpu_timers: time::cpu_timer::CpuTimers::new(rlimits.0[Resource::Cpu as usize]),
         }
     }
 

@@ -49,9 +49,20 @@ pub(super) extern "C" fn from_user(regs: &mut UserRegs, vector: u32) {
             trace::note(Event::UserFault, addr, regs.rip);
             upcall::user_fault(regs, addr, error);
         }
-        FIRST_INTERRUPT.. => interrupt(vector),
+        FIRST_INTERRUPT.. => {
+            note_ring(regs, vector);
+            interrupt(vector);
+        }
         NMI => {}
         _ => exception(regs, vector, error),
+    }
+}
+
+/// The timer interrupted ring 3; if it came in ring 0, where interrupts are off, it waited for the return. A program
+/// that has just returned from a system call has its address in RCX.
+fn note_ring(regs: &UserRegs, vector: u32) {
+    if vector == u32::from(TIMER_VECTOR) {
+        crate::arch::current().samples.note(regs.rip == regs.rcx);
     }
 }
 

@@ -21,6 +21,12 @@ impl CpuClock {
         self.0.store(self.read(now) << 1, Ordering::Relaxed);
     }
 
+    /// Whether the task runs.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & 1 != 0
+    }
+
     /// Nanoseconds used so far.
     #[must_use]
     pub fn read(&self, now: u64) -> u64 {

@@ -375,6 +375,7 @@ fn move_away(me: &Task, cpu: &'static cpu::Cpu, now: u64) {
 fn go_on(me: &Task, cpu: &cpu::Cpu, now: u64) {
     me.sched.start(now);
     cpu.begin_turn(now);
+    time::cpu_timer::arm_for(me, now);
     if cpu.waiting.load(Ordering::SeqCst) != 0 {
         cpu.limit_slice(now);
     }
@@ -397,6 +398,8 @@ pub fn schedule() {
     if !leave(&me, cpu, now) {
         return;
     }
+    // To whatever comes next, be it that the CPU idles.
+    me.sched.switches[0].fetch_add(1, Ordering::Relaxed);
     loop {
         let (here, cpu) = this_cpu();
         match cpu.pop().or_else(|| steal(here)) {
@@ -405,7 +408,6 @@ pub fn schedule() {
                 return;
             }
             Some(next) => {
-                me.sched.switches[0].fetch_add(1, Ordering::Relaxed);
                 switch_to(&me, cpu, next, now);
                 return;
             }
@@ -451,6 +453,7 @@ fn switch_to(me: &Task, cpu: &cpu::Cpu, next: Arc<Task>, now: u64) {
     next.sched.cpu.store(here as u32, Ordering::Relaxed);
     next.sched.start(now);
     cpu.begin_turn(now);
+    time::cpu_timer::arm_for(&next, now);
     if let Some(mm) = next.address_space() {
         mm.activate();
     }

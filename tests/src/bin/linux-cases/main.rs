@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "a program of the tests")]
 
 mod bomb;
+mod clock;
 mod futex;
 mod harness;
 mod memory;
@@ -22,6 +23,9 @@ mod mm_pages;
 mod out;
 mod process;
 mod sched;
+mod signal;
+mod signalfd;
+mod signals;
 mod sys;
 mod task_clone;
 mod task_cred;
@@ -31,6 +35,7 @@ mod task_prctl;
 mod task_seccomp;
 mod task_wait;
 mod timer;
+mod timer_posix;
 mod unix;
 mod unix_datagram;
 mod unix_pass;
@@ -61,6 +66,10 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     sched::CASES,
     futex::CASES,
     timer::CASES,
+    timer_posix::CASES,
+    clock::CASES,
+    signal::CASES,
+    signalfd::CASES,
     memory_map::CASES,
     memory_file::CASES,
     memory_change::CASES,
