@@ -172,24 +172,24 @@ pub(crate) const CASES: &[Case] = &[
         let mut rest = [0i64; 2];
         let rest_is_right = |rest: [i64; 2]| (950..=1000).contains(&rest[0]);
         let result =
-            interrupted(0, || call!(SYS_nanosleep, spec(1000_000_000_000).as_ptr(), rest.as_mut_ptr()));
+            interrupted(0, || call!(SYS_nanosleep, spec(1_000_000_000_000).as_ptr(), rest.as_mut_ptr()));
         out.ret("nanosleep", result);
         out.say(format_args!("rest {}", rest_is_right(rest)));
         let restart = libc::SA_RESTART as u64;
         rest = [0; 2];
         let result = interrupted(restart, || {
-            call!(SYS_clock_nanosleep, 1, 0, spec(1000_000_000_000).as_ptr(), &raw mut rest)
+            call!(SYS_clock_nanosleep, 1, 0, spec(1_000_000_000_000).as_ptr(), &raw mut rest)
         });
         out.ret("clock_nanosleep, SA_RESTART", result);
         out.say(format_args!("rest {}", rest_is_right(rest)));
         rest = [7; 2];
-        let until = gettime(1).1 + 1000_000_000_000;
+        let until = gettime(1).1 + 1_000_000_000_000;
         let result = interrupted(restart, || {
             call!(SYS_clock_nanosleep, 1, ABSOLUTE, spec(until).as_ptr(), &raw mut rest)
         });
         out.ret("absolute", result);
         out.say(format_args!("rest {rest:?}"));
-        let result = interrupted(0, || call!(SYS_nanosleep, spec(1000_000_000_000).as_ptr(), 8));
+        let result = interrupted(0, || call!(SYS_nanosleep, spec(1_000_000_000_000).as_ptr(), 8));
         out.ret("bad address for the rest", result);
         out.say(format_args!("handlers {}", COUNT.load(Ordering::SeqCst)));
     }),
@@ -225,7 +225,7 @@ pub(crate) const CASES: &[Case] = &[
         out.say(format_args!("used {}", used >= 30_000_000));
         let mut rest = [0i64; 2];
         let result = interrupted(0, || {
-            call!(SYS_clock_nanosleep, 2, 0, spec(1000_000_000_000).as_ptr(), rest.as_mut_ptr())
+            call!(SYS_clock_nanosleep, 2, 0, spec(1_000_000_000_000).as_ptr(), rest.as_mut_ptr())
         });
         out.ret("interrupted", result);
         out.say(format_args!("rest {}", (900..=1000).contains(&rest[0])));
