@@ -350,7 +350,7 @@ pub fn set_alt_stack(me: &Task, new: &Stack, sp: u64) -> Result<()> {
     }
     let mode = new.flags & !SS_AUTODISARM;
     *slot = match mode {
-        SS_DISABLE => AltStack::default(),
+        SS_DISABLE => AltStack { flags: new.flags & SS_AUTODISARM, ..AltStack::default() },
         0 | SS_ONSTACK if new.size < MIN_STACK => return Err(Errno::ENOMEM),
         0 | SS_ONSTACK => AltStack { base: new.base, size: new.size, flags: new.flags & SS_AUTODISARM },
         _ => return Err(Errno::EINVAL),

@@ -384,7 +384,7 @@ syscalls! {
     156 _sysctl(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     157 prctl(Prctl, PrctlRest) => prctl::prctl, Partial, "No PR_SET_MM, MDWE, names of memory, user dispatch of calls; speculation cannot be changed.";
     158 arch_prctl(ArchPrctl, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
-    159 adjtimex(Addr), Absent, "Not implemented yet.";
+    159 adjtimex(Addr) => time::adjtimex, Partial, "Reads; changes are EPERM: a sandbox does not set the clock.";
     160 setrlimit(Resource, Limit) => resource::setrlimit, Full, "As Linux.";
     161 chroot(Path) => path::chroot, Full, "As Linux.";
     162 sync() => file::sync, Full, "As Linux.";
@@ -530,7 +530,7 @@ syscalls! {
     302 prlimit64(Int, Resource, Limit, OutLimit) => resource::prlimit64, Full, "As Linux.";
     303 name_to_handle_at(DirFd, Path, Addr, Addr, Hex), Absent, "Not implemented yet.";
     304 open_by_handle_at(Fd, Addr, OFlags), Absent, "Not implemented yet.";
-    305 clock_adjtime(Int, Addr), Absent, "Not implemented yet.";
+    305 clock_adjtime(Clock, Addr) => time::clock_adjtime, Partial, "Reads; changes are EPERM: a sandbox does not set the clock.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
     307 sendmmsg(Fd, Addr, Size, Hex) => socket::sendmmsg, Full, "As Linux.";
     308 setns(Fd, CloneFlags) => namespace::setns, Partial, "UTS, IPC and cgroup namespaces; of the others there is one each.";

@@ -229,6 +229,73 @@ pub fn sleep_cpu(cpu: &CpuClock, id: i32, until: u64, remaining: u64, absolute: 
     Err(Errno::ERESTART_RESTARTBLOCK)
 }
 
+/// `struct timex`.
+const TIMEX: usize = 208;
+
+/// What the clock's discipline looks like: that of a machine that nobody has synchronised. Nothing of it can be set.
+fn timex(into: &mut [u8; TIMEX]) -> u64 {
+    const UNSYNCHRONISED: u64 = 0x40;
+    const ERROR_US: u64 = 16_000_000;
+    let now = clock::realtime_ns();
+    let fields = [
+        (16, 0),
+        (8, 0),
+        (24, ERROR_US),
+        (32, ERROR_US),
+        (40, UNSYNCHRONISED),
+        (48, 2),
+        (56, 1),
+        (64, 500 << 16),
+        (72, now / NSEC_PER_SEC),
+        (80, now % NSEC_PER_SEC / 1000),
+        (88, 10_000),
+    ];
+    if let Some(rest) = into.get_mut(96..164) {
+        rest.fill(0);
+    }
+    for (at, value) in fields {
+        if let Some(place) = into.get_mut(at..at + 8) {
+            place.copy_from_slice(&u64::to_le_bytes(value));
+        }
+    }
+    // TIME_ERROR: not synchronised.
+    5
+}
+
+fn adjust(addr: u64, check: impl FnOnce() -> Result<()>) -> Result<u64> {
+    const ADJTIME: u32 = 0x8000;
+    const SINGLE_SHOT: u32 = 1;
+    const READ_ONLY: u32 = 0x2000;
+    let mut bytes: [u8; TIMEX] = uaccess::get(addr)?;
+    check()?;
+    let modes = bytes.first_chunk().copied().map_or(0, u32::from_le_bytes);
+    if modes & ADJTIME != 0 && modes & SINGLE_SHOT == 0 {
+        return Err(Errno::EINVAL);
+    }
+    if modes != 0 && (modes & ADJTIME == 0 || modes & READ_ONLY == 0) {
+        return Err(Errno::EPERM);
+    }
+    let state = timex(&mut bytes);
+    uaccess::put(addr, &bytes).map(|()| state)
+}
+
+/// adjtimex(2).
+pub fn adjtimex(args: &Args) -> Result<u64> {
+    adjust(args.addr(0), || Ok(()))
+}
+
+/// `clock_adjtime(2)`.
+pub fn clock_adjtime(args: &Args) -> Result<u64> {
+    let id = args.int(0);
+    adjust(args.addr(1), || match id {
+        CLOCK_REALTIME => Ok(()),
+        _ if is_device(id) => Err(Errno::EINVAL),
+        // Of a CPU clock it is asked whether it can be adjusted before whose it is.
+        ..0 => Err(Errno::EOPNOTSUPP),
+        _ => Clock::find(id, false).and(Err(Errno::EOPNOTSUPP)),
+    })
+}
+
 const ITIMER_REAL: i32 = 0;
 
 fn itimer_kind(which: i32) -> Result<Option<Kind>> {

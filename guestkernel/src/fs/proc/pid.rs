@@ -391,8 +391,9 @@ fn status(id: Id) -> Result<Vec<u8>> {
     let own = task.signals.pending.lock().set().0;
     let _ = write!(
         out,
-        "Threads:\t{}\nSigQ:\t0/{}\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
+        "Threads:\t{}\nSigQ:\t{}/{}\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\nSigBlk:\t{:016x}\nSigIgn:\t{:016x}\nSigCgt:\t{:016x}\n",
         process.threads().len(),
+        crate::signal::charge::count(cred.uid),
         process.rlimit(task::rlimit::Resource::SigPending).soft,
         task.blocked().0,
         ignored.0,
