@@ -166,7 +166,14 @@ pub fn prepare(request: Request<'_>, file: Arc<File>) -> Result<Prepared> {
         }
         file = open(fs, cred, &name)?;
     }
-    let comm = if by_descriptor { file.path().dentry.name() } else { comm };
+    let comm = if by_descriptor {
+        let name = file.path().dentry.name();
+        // A memfd's name is shown as a path that is gone.
+        let name = name.strip_prefix(b"/").unwrap_or(&name);
+        name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec()
+    } else {
+        comm
+    };
     let Privileges { cred: new_cred, set_id, secure, hidden } = credentials(&file, cred, no_new_privs)?;
     let personality = match personality & !personality::READ_IMPLIES_EXEC {
         kept if set_id => kept & !personality::CLEARED_ON_SETID,

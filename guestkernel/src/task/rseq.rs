@@ -12,7 +12,7 @@ use super::{Process, Task, work};
 use crate::{
     arch::{self, USER_END, UserRegs, uaccess},
     errno::{Errno, Result},
-    signal::{SIGSEGV, SigInfo, send},
+    signal::{Action, SIGSEGV, SigInfo, send},
 };
 
 /// Bytes of the area that have a meaning (`AT_RSEQ_FEATURE_SIZE`).
@@ -214,6 +214,8 @@ pub fn interrupt_all(process: &Process) {
 pub(super) fn before_user(me: &Task, regs: &mut UserRegs) {
     if me.rseq.is_registered() && me.rseq.fix(regs).is_err() {
         me.rseq.cpu.store(arch::cpu::current_index() as u32, Ordering::Relaxed);
+        // A handler would only lead back.
+        me.process.with_handlers(|handlers| handlers.set(SIGSEGV, Action::default()));
         send::force_signal(SigInfo::kernel(SIGSEGV));
     }
 }

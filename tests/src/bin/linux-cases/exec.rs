@@ -202,10 +202,6 @@ pub(crate) const CASES: &[Case] = &[
             out.say(format_args!("{stack} {count}"));
             Run::new(ME, &words).stack(stack).quiet(out);
         }
-        let none = vec![""; 100_000];
-        Run::new(ME, &[&["child", "count"], &none[..]].concat()).quiet(out);
-        let none = vec![""; 300_000];
-        Run::new(ME, &[&["child", "count"], &none[..]].concat()).quiet(out);
     }),
     case("exec/edge-of-the-sum", &["execve", "setrlimit"], |out| {
         // 128 KiB are for the path, the strings and the pointers.

@@ -180,7 +180,7 @@ pub(crate) fn say_given() -> i32 {
     println!("given {words:?}");
     println!(
         "name {:?} comm {comm:?} exe {:?}",
-        short(&text_at(auxv(31).unwrap_or(0))),
+        short(&text_at(unsafe { libc::getauxval(libc::AT_EXECFN) })),
         exe.unwrap_or_default()
     );
     0
