@@ -14,7 +14,7 @@ use core::{
 };
 
 use super::{PhysAddr, clock::ClockParams};
-use crate::mem::PAGE_SIZE;
+use crate::{mem::PAGE_SIZE, time::clocks::COARSE_NS};
 
 /// Pages between the start of the parameters' area and that of the image, as Linux 6.12 has them; only the first
 /// has anything in it.
@@ -23,8 +23,6 @@ pub const DATA_PAGES: u64 = 4;
 pub const CPU_SELECTOR: u16 = 0x7b;
 /// Bits of a CPU's number in that limit and in `TSC_AUX`; the node is above.
 pub const CPU_BITS: u32 = 12;
-/// Resolution of the coarse clocks, ns.
-const COARSE_NS: u64 = 4_000_000;
 
 /// What the functions read, in the first page of the area.
 #[derive(Debug)]
@@ -224,6 +222,15 @@ global_asm!(
     "bt eax, edi",
     "setc cl",
     "vdso_now",
+    // The coarse clocks stand still between ticks.
+    "mov ecx, 0x60",
+    "bt ecx, edi",
+    "jnc 5f",
+    "xor edx, edx",
+    "mov ecx, {coarse_ns}",
+    "div rcx",
+    "imul rax, rcx",
+    "5:",
     "vdso_split",
     "mov [rsi], rdx",
     "mov [rsi + 8], r9",

@@ -1,6 +1,7 @@
 //! Names, facts about the system, random bytes.
 
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use super::Args;
 use crate::{

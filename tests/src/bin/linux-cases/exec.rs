@@ -100,19 +100,19 @@ pub(crate) const CASES: &[Case] = &[
             let _ = fs::set_permissions("p", fs::Permissions::from_mode(mode));
             out.say(format_args!("{mode:o}"));
             show(out, "./p", &["zero"]);
-            Run::new("./p", &["zero"]).as_user(1000).show(out);
+            Run::new("./p", &["zero"]).by_user(1000).show(out);
         }
         let _ = fs::create_dir("closed");
         let _ = fs::rename("p", "closed/p");
         let _ = fs::set_permissions("closed/p", fs::Permissions::from_mode(0o755));
         let _ = fs::set_permissions("closed", fs::Permissions::from_mode(0o600));
         show(out, "closed/p", &["zero"]);
-        Run::new("closed/p", &["zero"]).as_user(1000).show(out);
+        Run::new("closed/p", &["zero"]).by_user(1000).show(out);
     }),
     case("exec/script-needs-no-read", &["execve"], |out| {
         script("s", &format!("#!{ME} x\n"));
         let _ = fs::set_permissions("s", fs::Permissions::from_mode(0o111));
-        Run::new("./s", &["zero"]).as_user(1000).show(out);
+        Run::new("./s", &["zero"]).by_user(1000).show(out);
     }),
     case("exec/paths", &["execve"], |out| {
         copy_of_self("p");
@@ -353,7 +353,7 @@ pub(crate) const CASES: &[Case] = &[
     }),
     case("exec/auxv", &["execve"], |out| Run::new(ME, &["child", "auxv"]).quiet(out)),
     case("exec/auxv-of-a-user", &["execve"], |out| {
-        Run::new(ME, &["child", "auxv"]).as_user(1000).quiet(out);
+        Run::new(ME, &["child", "auxv"]).by_user(1000).quiet(out);
     }),
     case("exec/stack-at-the-start", &["execve"], |out| Run::new(ME, &["child", "stack"]).quiet(out)),
     case("exec/set-user-id", &["execve", "setuid"], |out| {
@@ -364,8 +364,8 @@ pub(crate) const CASES: &[Case] = &[
             call!(SYS_chown, sys::c("p"), owner, owner);
             let _ = fs::set_permissions("p", fs::Permissions::from_mode(mode));
             out.say(format_args!("{owner} {mode:o}"));
-            Run::new("./p", &["child", "ids"]).as_user(1000).quiet(out);
-            Run::new("./p", &["child", "ids"]).as_user(1000).no_new_privs().quiet(out);
+            Run::new("./p", &["child", "ids"]).by_user(1000).quiet(out);
+            Run::new("./p", &["child", "ids"]).by_user(1000).no_new_privs().quiet(out);
             Run::new("./p", &["child", "ids"]).quiet(out);
         }
     }),
@@ -374,7 +374,7 @@ pub(crate) const CASES: &[Case] = &[
         call!(SYS_chown, sys::c("s"), 2000, 2000);
         let _ = fs::set_permissions("s", fs::Permissions::from_mode(0o4755));
         let _ = fs::rename("s", "ids");
-        Run::new("ids", &["zero"]).as_user(1000).quiet(out);
+        Run::new("ids", &["zero"]).by_user(1000).quiet(out);
     }),
     case("exec/effective-ids", &["execve", "setresuid"], |out| {
         let fd = out.fd();
@@ -392,7 +392,7 @@ pub(crate) const CASES: &[Case] = &[
         copy_of_self("p");
         for mode in [0o755, 0o711] {
             let _ = fs::set_permissions("p", fs::Permissions::from_mode(mode));
-            Run::new("./p", &["child", "ids"]).as_user(1000).quiet(out);
+            Run::new("./p", &["child", "ids"]).by_user(1000).quiet(out);
         }
     }),
     case("exec/random-layout", &["execve", "personality"], |out| {

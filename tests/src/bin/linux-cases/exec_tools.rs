@@ -57,7 +57,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    pub(crate) fn as_user(mut self, user: u32) -> Self {
+    pub(crate) fn by_user(mut self, user: u32) -> Self {
         self.user = Some(user);
         self
     }
