@@ -16,6 +16,7 @@ mod regs;
 mod timescale;
 #[cfg_attr(not(target_os = "none"), allow(dead_code, reason = "nothing interrupts the double"))]
 mod upcall;
+pub mod vdso;
 mod xsave;
 
 #[cfg(not(target_os = "none"))]

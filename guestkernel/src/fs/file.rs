@@ -165,12 +165,22 @@ pub struct File {
     position: Mutex<u64>,
     /// It may hold locks, which go with it.
     locked: AtomicBool,
+    /// It counts as a writer.
+    writes: bool,
+    /// It counts as a running program.
+    runs: AtomicBool,
 }
 
 impl Drop for File {
     fn drop(&mut self) {
         if self.locked.load(Ordering::Relaxed) {
             super::locks::release_file(&self.inode, self);
+        }
+        if self.writes {
+            super::busy::end_write(&self.inode);
+        }
+        if self.runs.load(Ordering::Relaxed) {
+            super::busy::end_run(&self.inode);
         }
     }
 }
@@ -193,8 +203,29 @@ impl File {
     /// As the inode's `open`.
     pub fn open(path: Path, flags: u32) -> Result<Arc<Self>> {
         let inode = path.inode()?.clone();
-        let ops = inode.clone().open(flags)?;
-        Ok(Arc::new(Self::with(ops, path, inode, flags | O_LARGEFILE)))
+        let writes = flags & O_ACCMODE != O_RDONLY && inode.is_regular();
+        if writes {
+            super::busy::begin_write(&inode)?;
+        }
+        let ops = inode.clone().open(flags).inspect_err(|_| {
+            if writes {
+                super::busy::end_write(&inode);
+            }
+        })?;
+        let mut file = Self::with(ops, path, inode, flags | O_LARGEFILE);
+        file.writes = writes;
+        Ok(Arc::new(file))
+    }
+
+    /// As [`Self::open`] for reading a program that is to be run: nobody may write it as long as this lives.
+    ///
+    /// # Errors
+    /// `ETXTBSY`, and as the inode's `open`.
+    pub fn open_program(path: Path) -> Result<Arc<Self>> {
+        let file = Self::open(path, O_RDONLY)?;
+        super::busy::begin_run(&file.inode)?;
+        file.runs.store(true, Ordering::Relaxed);
+        Ok(file)
     }
 
     /// An `O_PATH` descriptor.
@@ -223,6 +254,8 @@ impl File {
             flags: AtomicU32::new(flags & !OPEN_ONLY),
             position: Mutex::new(0),
             locked: AtomicBool::new(false),
+            writes: false,
+            runs: AtomicBool::new(false),
         }
     }
 

@@ -10,6 +10,7 @@
 //! fault and block; only the position, `io` and ring mutexes are held over them.
 
 pub mod anon;
+pub mod busy;
 pub mod context;
 mod copy;
 pub mod dentry;

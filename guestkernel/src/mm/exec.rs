@@ -13,12 +13,14 @@ use super::{
     map::{MapFlags, MapRequest},
     page_down, page_up,
     space::{AddressSpace, Marks},
+    vdso,
     vma::{Backing, Mappable, Prot, VmaFlags},
 };
 use crate::{
     arch::{self, USER_END},
     errno::{Errno, Result},
     mem::PAGE_SIZE,
+    task::rseq,
 };
 
 /// Most program headers: what fits 64 KiB, as Linux.
@@ -29,6 +31,14 @@ const ET_DYN: u16 = 3;
 const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 const PT_GNU_STACK: u32 = 0x6474_e551;
+/// Entries of the auxiliary vector whose values are addresses in the strings.
+const AT_PLATFORM: u64 = 15;
+const AT_RANDOM: u64 = 25;
+const AT_EXECFN: u64 = 31;
+/// Most that the stack's place differs from run to run.
+const STACK_RANDOM_PAGES: u64 = (1 << 22) - 1;
+/// Distance that a growing stack keeps from what is below.
+const STACK_GUARD: u64 = 1 << 20;
 /// Where position-independent programs go before randomisation: two thirds of user space.
 const DYN_BASE: u64 = USER_END / 3 * 2;
 /// Room below the arguments that the first stack area has from the start.
@@ -219,10 +229,14 @@ pub fn load<B: Binary>(
     open: impl FnOnce(&[u8]) -> Result<B>,
 ) -> Result<Image> {
     let elf = Elf::parse(file)?;
-    let (low, _) = elf.extent()?;
+    let (low, high) = elf.extent()?;
     let linker = match elf.interpreter(file)? {
         Some(path) => {
             let file = open(&path)?;
+            let mut head = [0; 64];
+            if file.read_at(0, &mut head)? < head.len() {
+                return Err(Errno::EIO);
+            }
             let elf = Elf::parse(&file).map_err(|_| Errno::ELIBBAD)?;
             Some((file, elf))
         }
@@ -232,11 +246,14 @@ pub fn load<B: Binary>(
     let mm = AddressSpace::new()?;
     mm.limits.stack.store(program.stack_limit, Ordering::Relaxed);
     let stack_top = USER_END - random_bits(program, 0, 22) * PAGE_SIZE;
-    let gap = program.stack_limit.clamp(128 << 20, USER_END / 6 * 5).saturating_add((1 << 20) + (64 << 20));
-    mm.inner.lock().mmap_base =
-        page_down(stack_top - gap.min(stack_top / 6 * 5) - random_bits(program, 1, 28) * PAGE_SIZE);
+    let shift = if program.randomise { STACK_RANDOM_PAGES * PAGE_SIZE } else { 0 };
+    let gap = program.stack_limit.saturating_add(shift + STACK_GUARD).clamp(128 << 20, USER_END / 6 * 5);
+    let mmap_base = page_down(USER_END - gap - random_bits(program, 1, 28) * PAGE_SIZE);
+    mm.inner.lock().mmap_base = mmap_base;
 
     let bias = match elf.kind {
+        // What is no dynamic linker's program may be one itself, and leaves the programs' place to others.
+        ET_DYN if linker.is_none() => free_place(&mm, high - low)?.wrapping_sub(low),
         ET_DYN => page_down(DYN_BASE + random_bits(program, 2, 28) * PAGE_SIZE).wrapping_sub(low),
         _ => 0,
     };
@@ -244,21 +261,22 @@ pub fn load<B: Binary>(
     let (entry, base) = match &linker {
         Some((file, elf)) => {
             let (low, high) = elf.extent().map_err(|_| Errno::ELIBBAD)?;
-            let at = {
-                let inner = mm.inner.lock();
-                inner.find_gap(high - low, inner.mmap_base).ok_or(Errno::ENOMEM)?
-            };
-            let bias = if elf.kind == ET_DYN { at.wrapping_sub(low) } else { 0 };
+            let bias = if elf.kind == ET_DYN { free_place(&mm, high - low)?.wrapping_sub(low) } else { 0 };
             let loaded = load_segments(&mm, file, elf, bias)?;
             (loaded.entry, bias)
         }
         None => (main.entry, 0),
     };
 
-    let brk = main.end + random_bits(program, 3, 13) * PAGE_SIZE;
+    let vdso = vdso::map(&mm)?;
+    let heap = if elf.kind == ET_DYN && linker.is_none() { page_down(DYN_BASE) } else { main.end };
+    let brk = heap + random_bits(program, 3, 13) * PAGE_SIZE;
     let executable_stack =
         elf.headers.iter().any(|header| header.kind == PT_GNU_STACK && header.flags & 1 != 0);
     let auxv = [
+        (33, vdso),
+        // The signal frame: the XSAVE area and what is around it.
+        (51, arch::fpu::size() as u64 + 1024),
         (16, u64::from(arch::cpu::features_edx())),
         (6, PAGE_SIZE),
         (17, 100),
@@ -273,10 +291,13 @@ pub fn load<B: Binary>(
         (13, u64::from(program.ids[2])),
         (14, u64::from(program.ids[3])),
         (23, u64::from(program.secure)),
+        (AT_RANDOM, 0),
         // Ring 3 may use RDFSBASE and its like.
-        (26, 2),
-        // The signal frame: the XSAVE area and what is around it.
-        (51, arch::fpu::size() as u64 + 1024),
+        (26, u64::from(arch::cpu::has_fsgsbase()) << 1),
+        (AT_EXECFN, 0),
+        (AT_PLATFORM, 0),
+        (27, rseq::FEATURE_SIZE),
+        (28, rseq::ALIGN),
     ];
     let (stack, mut marks) = build_stack(&mm, program, stack_top, executable_stack, &auxv)?;
     marks.start_code = main.code.0;
@@ -287,6 +308,12 @@ pub fn load<B: Binary>(
     marks.brk = brk;
     mm.set_marks(|all| *all = marks);
     Ok(Image { mm, entry, stack })
+}
+
+/// Where a range that goes anywhere goes.
+pub(super) fn free_place(mm: &AddressSpace, len: u64) -> Result<u64> {
+    let inner = mm.inner.lock();
+    inner.find_gap(len, inner.mmap_base).ok_or(Errno::ENOMEM)
 }
 
 /// Maps the segments of one file, moved by `bias`.
@@ -384,10 +411,11 @@ fn build_stack(
     let platform = strings_start - 16;
     let random = platform - 16;
     let random_down = random_bits(program, 0, 9) << 4;
-    let words = 1 + pointers.len() + 2 + (auxv.len() + 4) * 2;
+    let words = 1 + pointers.len() + 2 + (auxv.len() + 1) * 2;
     let stack = (random - random_down - words as u64 * 8) & !15;
     let len = page_up(top - stack).and_then(|len| len.checked_add(STACK_ROOM)).ok_or(Errno::E2BIG)?;
-    if top - stack > program.stack_limit.max(STACK_ROOM) {
+    // The strings are what the stack's limit is for; there is always one page.
+    if page_up(top - strings_start).is_none_or(|used| used > program.stack_limit.max(PAGE_SIZE)) {
         return Err(Errno::E2BIG);
     }
     let mut prot = Prot::READ | Prot::WRITE;
@@ -416,14 +444,17 @@ fn build_stack(
         word(0);
     }
     word(0);
-    for &(key, value) in auxv {
+    for &(key, value) in auxv.iter().chain(&[(0, 0)]) {
         word(key);
-        word(value);
+        word(match key {
+            AT_RANDOM => random,
+            AT_EXECFN => strings_start + path_at,
+            AT_PLATFORM => platform,
+            _ => value,
+        });
     }
-    for (key, value) in [(25, random), (31, strings_start + path_at), (15, platform), (0, 0)] {
-        word(key);
-        word(value);
-    }
+    let auxv_len = (auxv.len() + 1) * 16;
+    mm.inner.lock().auxv = Some(Arc::from(&image[image.len() - auxv_len..]));
     image.resize((random - stack) as usize, 0);
     image.extend_from_slice(&program.random[..16]);
     image.extend_from_slice(b"x86_64\0\0\0\0\0\0\0\0\0\0");

@@ -16,6 +16,8 @@ mod advise;
 mod change;
 pub mod commit;
 pub mod exec;
+#[cfg(test)]
+mod exec_tests;
 mod fault;
 mod lock;
 mod map;
@@ -27,6 +29,7 @@ pub mod shmem;
 mod space;
 #[cfg(test)]
 mod tests;
+mod vdso;
 mod vma;
 
 pub use advise::Advice;

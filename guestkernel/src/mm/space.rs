@@ -101,6 +101,8 @@ pub(super) struct Inner {
     pub(super) table: PageTable,
     pub(super) vmas: BTreeMap<u64, Vma>,
     pub(super) marks: Marks,
+    /// The auxiliary vector that the program was started with.
+    pub(super) auxv: Option<Arc<[u8]>>,
     /// How areas made from now on are locked (`MCL_FUTURE`).
     pub(super) lock_future: VmaFlags,
     /// Where searching for free space starts, downwards.
@@ -144,6 +146,7 @@ impl AddressSpace {
                 table,
                 vmas: BTreeMap::new(),
                 marks: Marks::default(),
+                auxv: None,
                 lock_future: VmaFlags::empty(),
                 mmap_base: crate::arch::USER_END - (128 << 20),
                 total_pages: 0,
@@ -184,6 +187,7 @@ impl AddressSpace {
             let mut from = self.inner.lock();
             let from = &mut *from;
             to.marks = from.marks;
+            to.auxv = from.auxv.clone();
             to.mmap_base = from.mmap_base;
             let mut last: Option<&Arc<dyn Mappable>> = None;
             for (&start, vma) in &from.vmas {
@@ -246,6 +250,12 @@ impl AddressSpace {
     #[must_use]
     pub fn marks(&self) -> Marks {
         self.inner.lock().marks
+    }
+
+    /// The auxiliary vector that the program was started with, as it lay on the stack.
+    #[must_use]
+    pub fn auxv(&self) -> Option<Arc<[u8]>> {
+        self.inner.lock().auxv.clone()
     }
 
     /// Changes [`Self::marks`].

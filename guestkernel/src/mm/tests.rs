@@ -262,7 +262,7 @@ fn brk_moves_and_refuses() {
 }
 
 /// A file in memory.
-struct Bytes(Arc<Vec<u8>>);
+pub(super) struct Bytes(pub(super) Arc<Vec<u8>>);
 
 struct Pages(Arc<Vec<u8>>);
 
@@ -290,7 +290,7 @@ impl Binary for Bytes {
 }
 
 /// A program of one text and one data segment.
-fn good_elf() -> Vec<u8> {
+pub(super) fn good_elf() -> Vec<u8> {
     let mut file = vec![0; 8192];
     file[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
     let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);

@@ -1,16 +1,17 @@
 //! Names, facts about the system, random bytes.
 
 use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
 
 use super::Args;
 use crate::{
-    arch::{clock, uaccess},
+    arch::{clock, fpu, uaccess},
     errno::{Errno, Result},
     mem::frame,
     random,
     task::{
         cred::Caps,
-        current, tree,
+        current, personality, tree,
         uts::{self, NAME_MAX},
     },
     time::NSEC_PER_SEC,
@@ -22,6 +23,15 @@ const ARCH_SET_GS: i32 = 0x1001;
 const ARCH_SET_FS: i32 = 0x1002;
 const ARCH_GET_FS: i32 = 0x1003;
 const ARCH_GET_GS: i32 = 0x1004;
+const ARCH_GET_CPUID: i32 = 0x1011;
+const ARCH_SET_CPUID: i32 = 0x1012;
+const ARCH_GET_XCOMP_SUPP: i32 = 0x1021;
+const ARCH_GET_XCOMP_PERM: i32 = 0x1022;
+const ARCH_REQ_XCOMP_PERM: i32 = 0x1023;
+const ARCH_GET_XCOMP_GUEST_PERM: i32 = 0x1024;
+const ARCH_REQ_XCOMP_GUEST_PERM: i32 = 0x1025;
+/// Number of the one state component that a program must ask for.
+const XFEATURE_XTILE_DATA: u64 = 18;
 /// Most bytes of `getrandom` made at a time.
 const RANDOM_PIECE: usize = 1024;
 const PERSONALITY_QUERY: u32 = u32::MAX;
@@ -29,9 +39,17 @@ const PERSONALITY_QUERY: u32 = u32::MAX;
 /// uname(2).
 pub fn uname(args: &Args) -> Result<u64> {
     let (host, domain) = (uts::hostname(), uts::domainname());
+    let personality = current().personality.load(Ordering::Relaxed);
+    let release = personality::release(personality);
     let mut out = [0; 6 * FIELD];
-    let fields: [&[u8]; 6] =
-        [b"Linux", &host, uts::RELEASE.as_bytes(), uts::VERSION.as_bytes(), b"x86_64", &domain];
+    let fields: [&[u8]; 6] = [
+        b"Linux",
+        &host,
+        release.as_bytes(),
+        uts::VERSION.as_bytes(),
+        personality::machine(personality),
+        &domain,
+    ];
     for (place, field) in out.chunks_exact_mut(FIELD).zip(fields) {
         place.iter_mut().zip(field).for_each(|(to, from)| *to = *from);
     }
@@ -101,10 +119,11 @@ pub fn getrandom(args: &Args) -> Result<u64> {
 
 /// personality(2).
 pub fn personality(args: &Args) -> Result<u64> {
-    match args.uint(0) {
-        0 | PERSONALITY_QUERY => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
+    let own = &current().personality;
+    Ok(u64::from(match args.uint(0) {
+        PERSONALITY_QUERY => own.load(Ordering::Relaxed),
+        new => own.swap(new, Ordering::Relaxed),
+    }))
 }
 
 /// `arch_prctl(2)`.
@@ -116,6 +135,15 @@ pub fn arch_prctl(args: &Args) -> Result<u64> {
         ARCH_SET_GS => me.ctx.set_gs_base(addr),
         ARCH_GET_FS => uaccess::put(addr, &me.ctx.fs_base()),
         ARCH_GET_GS => uaccess::put(addr, &me.ctx.gs_base()),
+        // CPUID never faults here, and cannot be made to.
+        ARCH_GET_CPUID => return Ok(1),
+        ARCH_SET_CPUID => Err(Errno::ENODEV),
+        ARCH_GET_XCOMP_SUPP | ARCH_GET_XCOMP_PERM | ARCH_GET_XCOMP_GUEST_PERM => {
+            uaccess::put(addr, &fpu::components())
+        }
+        // No component has to be asked for.
+        ARCH_REQ_XCOMP_PERM | ARCH_REQ_XCOMP_GUEST_PERM if addr > XFEATURE_XTILE_DATA => Err(Errno::EINVAL),
+        ARCH_REQ_XCOMP_PERM | ARCH_REQ_XCOMP_GUEST_PERM => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::EINVAL),
     }
     .map(|()| 0)

@@ -1,6 +1,7 @@
 //! Memory: mmap(2) and its family.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general::{
     MADV_COLD, MADV_DODUMP, MADV_DOFORK, MADV_DONTDUMP, MADV_DONTFORK, MADV_DONTNEED, MADV_DONTNEED_LOCKED,
     MADV_FREE, MADV_HUGEPAGE, MADV_HWPOISON, MADV_KEEPONFORK, MADV_MERGEABLE, MADV_NOHUGEPAGE, MADV_NORMAL,
@@ -23,7 +24,7 @@ use crate::{
         AddressSpace, Advice, Backing, MapFlags, MapRequest, Prot, Remap, VmaFlags, page_up,
         shmem::SharedMemory,
     },
-    task::current,
+    task::{current, personality::READ_IMPLIES_EXEC},
 };
 
 /// Flags that `MAP_SHARED_VALIDATE` knows.
@@ -51,7 +52,9 @@ fn space() -> Result<Arc<AddressSpace>> {
 
 /// `PROT_*`; on this machine the right to write or to execute brings the right to read.
 fn rights(value: u32) -> Prot {
-    Prot::from_bits_truncate(value & (PROT_READ | PROT_WRITE | PROT_EXEC))
+    let prot = Prot::from_bits_truncate(value & (PROT_READ | PROT_WRITE | PROT_EXEC));
+    let old = current().personality.load(Ordering::Relaxed) & READ_IMPLIES_EXEC != 0;
+    if old && prot.contains(Prot::READ) { prot | Prot::EXEC } else { prot }
 }
 
 /// mmap(2).

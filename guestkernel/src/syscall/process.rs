@@ -186,11 +186,17 @@ fn strings(array: u64, room: &mut u64) -> Result<Vec<Vec<u8>>> {
             break;
         }
         let string = one_string(pointer, &mut buffer)?;
-        *room = room.checked_sub(string.len() as u64 + 9).ok_or(Errno::E2BIG)?;
+        take(room, string.len() + 9)?;
         all.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         all.push(string);
     }
     Ok(all)
+}
+
+/// Uses up `bytes` of the room for arguments.
+fn take(room: &mut u64, bytes: usize) -> Result<()> {
+    *room = room.checked_sub(bytes as u64).ok_or(Errno::E2BIG)?;
+    Ok(())
 }
 
 /// Reads a string of any length up to the limit.
@@ -215,7 +221,7 @@ pub fn execve(regs: &mut UserRegs) -> Result<u64> {
     let path = path_argument(path)?;
     let me = current();
     let file = exec::open(&*me.fs()?, &me.cred(), &path)?;
-    run(regs, file, path, argv, envp)
+    run(regs, file, path, (false, false), argv, envp)
 }
 
 /// execveat(2).
@@ -243,29 +249,34 @@ pub fn execveat(regs: &mut UserRegs) -> Result<u64> {
         return Err(Errno::ELOOP);
     }
     let file = exec::open_found(found, &cred)?;
+    let inaccessible = dir != AT_FDCWD && !path.starts_with(b"/") && me.files().cloexec(dir)?;
+    let by_descriptor = path.is_empty();
     let shown = match (dir, path.is_empty()) {
         (AT_FDCWD, _) => path,
         _ if path.starts_with(b"/") => path,
         (_, true) => alloc::format!("/dev/fd/{dir}").into_bytes(),
         (_, false) => [alloc::format!("/dev/fd/{dir}/").as_bytes(), &path].concat(),
     };
-    run(regs, file, shown, argv, envp)
+    run(regs, file, shown, (by_descriptor, inaccessible), argv, envp)
 }
 
 fn run(
     regs: &mut UserRegs,
     file: alloc::sync::Arc<crate::fs::File>,
     path: Vec<u8>,
+    (by_descriptor, inaccessible): (bool, bool),
     argv: u64,
     envp: u64,
 ) -> Result<u64> {
     let me = current();
     let limits = me.process.rlimits();
     let mut room = (limits.0[Resource::Stack as usize].soft / 4).clamp(MIN_ARGUMENTS, 6 << 20);
+    take(&mut room, path.len() + 1)?;
     let mut argv = strings(argv, &mut room)?;
     let envp = strings(envp, &mut room)?;
     if argv.is_empty() {
         // Programs rely on a first argument; Linux adds an empty one, too.
+        take(&mut room, 9)?;
         argv.push(Vec::new());
     }
     let prepared = {
@@ -275,6 +286,9 @@ fn run(
             cred: &cred,
             limits: &limits,
             no_new_privs: me.no_new_privs.load(core::sync::atomic::Ordering::Relaxed),
+            personality: me.personality.load(core::sync::atomic::Ordering::Relaxed),
+            by_descriptor,
+            inaccessible,
             path,
             argv,
             envp,

@@ -170,14 +170,17 @@ pub fn membarrier(args: &Args) -> Result<u64> {
     const REGISTER_PRIVATE_EXPEDITED: u32 = 16;
     const PRIVATE_EXPEDITED_SYNC_CORE: u32 = 32;
     const REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: u32 = 64;
+    const PRIVATE_EXPEDITED_RSEQ: u32 = 128;
+    const REGISTER_PRIVATE_EXPEDITED_RSEQ: u32 = 256;
     const GET_REGISTRATIONS: u32 = 512;
-    if args.uint(1) != 0 {
+    const FLAG_CPU: u32 = 1;
+    let (command, flags) = (args.uint(0), args.uint(1));
+    if flags != 0 && !(command == PRIVATE_EXPEDITED_RSEQ && flags == FLAG_CPU) {
         return Err(Errno::EINVAL);
     }
     let space = current().mm()?;
-    let command = args.uint(0);
     match command {
-        QUERY => Ok(u64::from(((GLOBAL_EXPEDITED << 6) - 1) | GET_REGISTRATIONS)),
+        QUERY => Ok(u64::from(GET_REGISTRATIONS * 2 - 1)),
         GLOBAL | GLOBAL_EXPEDITED => {
             fence(Ordering::SeqCst);
             let mut spaces = Vec::new();
@@ -191,15 +194,21 @@ pub fn membarrier(args: &Args) -> Result<u64> {
             spaces.iter().for_each(|space| tlb::flush_mm(space.id()));
             Ok(0)
         }
-        PRIVATE_EXPEDITED | PRIVATE_EXPEDITED_SYNC_CORE => {
+        PRIVATE_EXPEDITED | PRIVATE_EXPEDITED_SYNC_CORE | PRIVATE_EXPEDITED_RSEQ => {
             if space.barriers.load(Ordering::Relaxed) & command << 1 == 0 {
                 return Err(Errno::EPERM);
+            }
+            if command == PRIVATE_EXPEDITED_RSEQ {
+                task::rseq::interrupt_all(&current().process);
             }
             fence(Ordering::SeqCst);
             tlb::flush_mm(space.id());
             Ok(0)
         }
-        REGISTER_GLOBAL_EXPEDITED | REGISTER_PRIVATE_EXPEDITED | REGISTER_PRIVATE_EXPEDITED_SYNC_CORE => {
+        REGISTER_GLOBAL_EXPEDITED
+        | REGISTER_PRIVATE_EXPEDITED
+        | REGISTER_PRIVATE_EXPEDITED_SYNC_CORE
+        | REGISTER_PRIVATE_EXPEDITED_RSEQ => {
             space.barriers.fetch_or(command, Ordering::Relaxed);
             Ok(0)
         }

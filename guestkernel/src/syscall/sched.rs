@@ -325,6 +325,11 @@ pub fn sched_getaffinity(args: &Args) -> Result<u64> {
     Ok(8)
 }
 
+/// rseq(2).
+pub fn rseq(args: &Args) -> Result<u64> {
+    task::rseq::register(&current(), args.addr(0), args.uint(1), args.uint(2), args.uint(3)).map(|()| 0)
+}
+
 /// getcpu(2).
 pub fn getcpu(args: &Args) -> Result<u64> {
     if args.addr(0) != 0 {

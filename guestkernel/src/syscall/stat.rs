@@ -466,7 +466,9 @@ pub fn truncate(args: &Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     perm::check(&inode.access()?, &caller.who(), perm::WRITE)?;
-    set_size(writable(&found)?, size)?;
+    let inode = writable(&found)?;
+    crate::fs::busy::check_idle(inode)?;
+    set_size(inode, size)?;
     Ok(0)
 }
 

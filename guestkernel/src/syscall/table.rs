@@ -360,7 +360,7 @@ syscalls! {
     132 utime(Path, Addr) => stat::utime, Full, "As Linux.";
     133 mknod(Path, FileMode, DeviceIf) => path::mknod, Full, "As Linux.";
     134 uselib(Path), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    135 personality(Hex) => misc::personality, Partial, "PER_LINUX alone; anything else is EINVAL.";
+    135 personality(Hex) => misc::personality, Partial, "Kept; ADDR_NO_RANDOMIZE, READ_IMPLIES_EXEC and UNAME26 have their effect.";
     136 ustat(Hex, Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     137 statfs(Path, OutFileSystem) => stat::statfs, Full, "As Linux.";
     138 fstatfs(Fd, OutFileSystem) => stat::fstatfs, Full, "As Linux.";
@@ -549,7 +549,7 @@ syscalls! {
     321 bpf(Int, Addr, Size), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     322 execveat(DirFd, Path, Argv, Envp, AtFlags) => R process::execveat, Partial, "As execve.";
     323 userfaultfd(Hex), Absent, "Not offered: EPERM, as for the unprivileged on Linux.";
-    324 membarrier(Int, Hex, Int) => process_vm::membarrier, Partial, "No restartable sequences.";
+    324 membarrier(Int, Hex, Int) => process_vm::membarrier, Full, "A barrier for the sequences of one CPU ends those of all.";
     325 mlock2(Addr, Size, Hex) => mm::mlock2, Full, "As Linux.";
     326 copy_file_range(Fd, InLong, Fd, InLong, Size, Hex) => file::copy_file_range, Full, "As Linux.";
     327 preadv2(Fd, OutIovec, Size, Long, RwFlags) => file::preadv2, Full, "As Linux.";
@@ -559,7 +559,7 @@ syscalls! {
     331 pkey_free(Int) => mm::pkey_free, Partial, "No protection keys: EINVAL.";
     332 statx(DirFd, Path, StatxFlags, StatxMask, OutStatx) => stat::statx, Full, "As Linux.";
     333 io_pgetevents(Addr, Long, Long, Addr, Timespec, Addr), Absent, "Not implemented yet.";
-    334 rseq(Addr, Hex, Hex, Hex), Absent, "Not implemented yet.";
+    334 rseq(Addr, Hex, Hex, Hex) => sched::rseq, Full, "The concurrency id is the CPU's number.";
     335 uretprobe(), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     424 pidfd_send_signal(Fd, Sig, Addr, Hex) => pidfd::pidfd_send_signal, Full, "As Linux; a directory of /proc is EBADF.";
     425 io_uring_setup(Uint, Addr), Absent, "Not implemented yet.";

@@ -226,6 +226,10 @@ fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
     *child.default_timer_slack.get_mut() = me.timer_slack.load(Ordering::Relaxed);
     *child.io_priority.get_mut() = me.io_priority.load(Ordering::Relaxed);
     *child.traits.get_mut() = me.traits();
+    if !flags.contains(Flags::VM) {
+        child.rseq.inherit(&me.rseq);
+    }
+    *child.personality.get_mut() = me.personality.load(Ordering::Relaxed);
     *child.no_new_privs.get_mut() = me.no_new_privs.load(Ordering::Relaxed);
 }
 

@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use super::{
     AltStack, Task,
     cred::Cred,
-    current,
+    current, personality,
     process::GroupEnd,
     rlimit::{Resource, Rlimits},
     tree,
@@ -74,6 +74,12 @@ pub struct Request<'a> {
     pub limits: &'a Rlimits,
     /// Set-id bits do not count.
     pub no_new_privs: bool,
+    /// The caller's `personality(2)`.
+    pub personality: u32,
+    /// The program was named by a descriptor alone.
+    pub by_descriptor: bool,
+    /// The path leads through a descriptor that the program will not have.
+    pub inaccessible: bool,
     /// The program's path as the caller named it.
     pub path: Vec<u8>,
     /// Arguments.
@@ -88,7 +94,9 @@ pub struct Prepared {
     image: Image,
     file: Arc<File>,
     cred: Cred,
-    gained: bool,
+    secure: bool,
+    hidden: bool,
+    personality: u32,
     comm: Vec<u8>,
 }
 
@@ -105,7 +113,7 @@ pub fn open(fs: &FsContext, cred: &Cred, path: &[u8]) -> Result<Arc<File>> {
 /// Opens a program that a walk found.
 ///
 /// # Errors
-/// `EACCES` for what is not a regular file or may not be executed.
+/// `EACCES` for what is not a regular file or may not be executed, `ETXTBSY` for one that is open for writing.
 pub fn open_found(found: Path, cred: &Cred) -> Result<Arc<File>> {
     let inode = found.inode()?.clone();
     let attr = inode.attr()?;
@@ -115,7 +123,7 @@ pub fn open_found(found: Path, cred: &Cred) -> Result<Arc<File>> {
         return Err(Errno::EACCES);
     }
     perm::check(&attr, &who(cred), perm::EXEC)?;
-    File::open(found, linux_raw_sys::general::O_RDONLY)
+    File::open_program(found)
 }
 
 /// Loads the program, or the interpreter that its `#!` line names.
@@ -124,23 +132,53 @@ pub fn open_found(found: Path, cred: &Cred) -> Result<Arc<File>> {
 /// As execve(2).
 pub fn prepare(request: Request<'_>, file: Arc<File>) -> Result<Prepared> {
     let comm = request.path.rsplit(|&byte| byte == b'/').next().unwrap_or(b"").to_vec();
-    let Request { fs, cred, limits, no_new_privs, path, mut argv, envp } = request;
+    let Request {
+        fs,
+        cred,
+        limits,
+        no_new_privs,
+        personality,
+        by_descriptor,
+        inaccessible,
+        path,
+        mut argv,
+        envp,
+    } = request;
     let (mut file, mut name) = (file, path.clone());
     let mut scripts = 0;
-    while let Some(line) = script_line(&file)? {
+    while let Some(head) = script_head(&file)? {
+        let (interpreter, argument) = parse_script(&head)?;
+        if inaccessible {
+            return Err(Errno::ENOENT);
+        }
         scripts += 1;
         if scripts > MAX_SCRIPTS {
             return Err(Errno::ELOOP);
         }
-        let (interpreter, argument) = parse_script(&line)?;
         let mut front = alloc::vec![interpreter.to_vec()];
         front.extend(argument.map(<[u8]>::to_vec));
         front.push(name);
         argv.splice(..argv.len().min(1), front);
         name = interpreter.to_vec();
+        if name.is_empty() {
+            // As on Linux: no name is that of the working directory.
+            return Err(Errno::EACCES);
+        }
         file = open(fs, cred, &name)?;
     }
-    let (new_cred, gained) = credentials(&file, cred, no_new_privs)?;
+    let comm = if by_descriptor {
+        let name = file.path().dentry.name();
+        // A memfd's name is shown as a path that is gone.
+        let name = name.strip_prefix(b"/").unwrap_or(&name);
+        name.strip_suffix(b" (deleted)").unwrap_or(name).to_vec()
+    } else {
+        comm
+    };
+    let Privileges { cred: new_cred, set_id, secure, hidden } = credentials(&file, cred, no_new_privs)?;
+    let personality = match personality & !personality::READ_IMPLIES_EXEC {
+        kept if set_id => kept & !personality::CLEARED_ON_SETID,
+        kept => kept,
+    };
     let mut random = [0; 48];
     crate::random::fill(&mut random);
     let stack_limit = limits.0[Resource::Stack as usize].soft;
@@ -149,60 +187,89 @@ pub fn prepare(request: Request<'_>, file: Arc<File>) -> Result<Prepared> {
         envp: &envp,
         path: &path,
         ids: [new_cred.uid, new_cred.euid, new_cred.gid, new_cred.egid],
-        secure: gained,
+        secure,
         random,
-        randomise: true,
+        randomise: personality & personality::ADDR_NO_RANDOMIZE == 0,
         stack_limit,
     };
     let image = load(&ProgramFile(file.clone()), &program, |path| open(fs, cred, path).map(ProgramFile))?;
     image.mm.limits.space.store(limits.0[Resource::AddressSpace as usize].soft, Ordering::Relaxed);
     image.mm.limits.data.store(limits.0[Resource::Data as usize].soft, Ordering::Relaxed);
-    Ok(Prepared { image, file, cred: new_cred, gained, comm })
+    Ok(Prepared { image, file, cred: new_cred, secure, hidden, personality, comm })
+}
+
+/// What the program may do.
+struct Privileges {
+    cred: Cred,
+    /// The file has a set-id bit that counts.
+    set_id: bool,
+    /// More than its caller (`AT_SECURE`).
+    secure: bool,
+    /// Others may not look at its memory.
+    hidden: bool,
 }
 
 /// The credentials that the program runs with, and whether they are more than the caller's.
-fn credentials(file: &Arc<File>, cred: &Cred, no_new_privs: bool) -> Result<(Cred, bool)> {
+fn credentials(file: &Arc<File>, cred: &Cred, no_new_privs: bool) -> Result<Privileges> {
     let attr = file.attr()?;
     let honoured = !no_new_privs && !file.path().mount.is_nosuid();
     let setuid = (honoured && attr.mode & 0o4000 != 0).then_some(attr.uid);
     let setgid = (honoured && attr.mode & 0o2010 == 0o2010).then_some(attr.gid);
     let new = cred.after_exec(setuid, setgid);
-    let gained = new.euid != new.uid || new.egid != new.gid;
-    Ok((new, gained))
+    let others = new.euid != cred.uid || new.egid != cred.gid;
+    let grown = !new.ambient.contains(new.permitted);
+    let changed = new.euid != cred.euid
+        || new.egid != cred.egid
+        || new.fsuid != cred.fsuid
+        || new.fsgid != cred.fsgid
+        || !cred.permitted.contains(new.permitted);
+    let unreadable = perm::check(&attr, &who(cred), perm::READ).is_err();
+    Ok(Privileges {
+        set_id: setuid.is_some() || setgid.is_some(),
+        secure: others || cred.uid != 0 && grown,
+        hidden: new.euid != new.uid || new.egid != new.gid || changed || unreadable,
+        cred: new,
+    })
 }
 
-/// The first line of a script, without `#!`.
-fn script_line(file: &Arc<File>) -> Result<Option<Vec<u8>>> {
+/// The beginning of a script, filled up with zeroes.
+type ScriptHead = [u8; SCRIPT_HEAD];
+
+/// The beginning of the file, if it is a script.
+fn script_head(file: &Arc<File>) -> Result<Option<ScriptHead>> {
     let mut head = [0; SCRIPT_HEAD];
     let count = ProgramFile(file.clone()).read_at(0, &mut head)?;
-    let head = &head[..count];
-    let Some(rest) = head.strip_prefix(b"#!") else { return Ok(None) };
-    match rest.iter().position(|&byte| byte == b'\n' || byte == 0) {
-        Some(end) => Ok(Some(rest[..end].to_vec())),
-        // A line that is cut counts only if the interpreter's name is whole.
-        None if count < SCRIPT_HEAD => Ok(Some(rest.to_vec())),
-        None => match rest.trim_ascii_start().iter().any(|&byte| byte == b' ' || byte == b'\t') {
-            true => Ok(Some(rest.to_vec())),
-            false => Err(Errno::ENOEXEC),
-        },
-    }
+    Ok((count >= 2 && head.starts_with(b"#!")).then_some(head))
 }
 
-/// Interpreter and its one argument.
-fn parse_script(line: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
-    let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
-    let start = line.iter().position(|byte| !blank(byte)).ok_or(Errno::ENOEXEC)?;
-    let line = &line[start..];
-    let last = line.iter().rposition(|byte| !blank(byte)).ok_or(Errno::ENOEXEC)?;
-    let line = &line[..=last];
-    match line.iter().position(blank) {
-        None => Ok((line, None)),
-        Some(end) => {
-            let rest = &line[end..];
-            let from = rest.iter().position(|byte| !blank(byte)).unwrap_or(0);
-            Ok((&line[..end], Some(&rest[from..])))
+const fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// Interpreter and its one argument. A line that is cut counts only if the interpreter's name is whole.
+fn parse_script(head: &ScriptHead) -> Result<(&[u8], Option<&[u8]>)> {
+    const LAST: usize = SCRIPT_HEAD - 1;
+    let find = |from: usize, to: usize, test: fn(u8) -> bool| (from..=to).find(|&at| test(head[at]));
+    let ends = |byte: u8| is_blank(byte) || byte == 0;
+    let newline = find(2, LAST, |byte| byte == b'\n' || byte == 0).filter(|&at| head[at] == b'\n');
+    let mut end = match newline {
+        Some(at) => at,
+        None => {
+            let first = find(2, LAST, |byte| !is_blank(byte)).ok_or(Errno::ENOEXEC)?;
+            find(first, LAST, ends).ok_or(Errno::ENOEXEC)?;
+            LAST
         }
+    };
+    while end > 2 && is_blank(head[end - 1]) {
+        end -= 1;
     }
+    let name = find(2, end, |byte| !is_blank(byte)).filter(|&at| at < end).ok_or(Errno::ENOEXEC)?;
+    let after = find(name, end, ends).unwrap_or(end);
+    let argument = (after < end && head[after] != 0)
+        .then(|| find(after, end, |byte| !is_blank(byte)))
+        .flatten()
+        .map(|from| head[from..end].split(|&byte| byte == 0).next().unwrap_or(b""));
+    Ok((&head[name..after], argument))
 }
 
 /// Runs the program in place of the current one: the point of no return.
@@ -212,12 +279,13 @@ fn parse_script(line: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
 pub fn enter(prepared: Prepared, regs: &mut UserRegs) -> Result<()> {
     let me = current();
     become_single(&me)?;
-    let Prepared { image, file, cred, gained, comm } = prepared;
+    let Prepared { image, file, cred, secure, hidden, personality, comm } = prepared;
     super::exit::release_memory(&me);
     image.mm.activate();
     *me.mm.lock() = Some(image.mm.clone());
     own_what_is_shared(&me);
-    reset(&me, gained);
+    reset(&me, secure, hidden);
+    me.personality.store(personality, Ordering::Relaxed);
     me.set_comm(&comm);
     me.set_cred(cred);
     let old = me.process.inner.lock().exe.replace(file);
@@ -253,14 +321,15 @@ fn own_what_is_shared(me: &Task) {
 }
 
 /// State that does not survive.
-fn reset(me: &Task, gained: bool) {
+fn reset(me: &Task, secure: bool, hidden: bool) {
     *me.signals.alt_stack.lock() = AltStack::default();
     *me.signals.restart.lock() = None;
     me.robust_list.store(0, Ordering::Relaxed);
-    if gained {
+    me.rseq.clear();
+    if secure || hidden {
         me.death_signal.store(0, Ordering::Relaxed);
     }
-    me.process.dumpable.store(u32::from(!gained), Ordering::Relaxed);
+    me.process.dumpable.store(u32::from(!hidden), Ordering::Relaxed);
     me.process.did_exec.store(true, Ordering::Relaxed);
 }
 
@@ -297,12 +366,37 @@ fn become_single(me: &Task) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn parse(line: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut head = [0; SCRIPT_HEAD];
+        head[..2].copy_from_slice(b"#!");
+        head[2..].iter_mut().zip(line).for_each(|(to, from)| *to = *from);
+        parse_script(&head).map(|(name, argument)| (name.to_vec(), argument.map(<[u8]>::to_vec)))
+    }
+
     #[test]
     fn script_lines_split_into_interpreter_and_one_argument() {
-        let parse = |line: &'static str| parse_script(line.as_bytes());
-        assert_eq!(parse("/bin/sh"), Ok((&b"/bin/sh"[..], None)));
-        assert_eq!(parse("  /bin/sh -e  x \t"), Ok((&b"/bin/sh"[..], Some(&b"-e  x"[..]))));
-        assert_eq!(parse("/usr/bin/env python3"), Ok((&b"/usr/bin/env"[..], Some(&b"python3"[..]))));
-        assert_eq!(parse("   "), Err(Errno::ENOEXEC));
+        let both = |name: &[u8], argument: Option<&[u8]>| Ok((name.to_vec(), argument.map(<[u8]>::to_vec)));
+        assert_eq!(parse(b"/bin/sh"), both(b"/bin/sh", None));
+        assert_eq!(parse(b"/bin/sh\nx y"), both(b"/bin/sh", None));
+        assert_eq!(parse(b"  /bin/sh -e  x \t\n"), both(b"/bin/sh", Some(b"-e  x")));
+        assert_eq!(parse(b"/usr/bin/env python3"), both(b"/usr/bin/env", Some(b"python3")));
+        assert_eq!(parse(b"/bin/sh a\0b\n"), both(b"/bin/sh", Some(b"a")));
+        assert_eq!(parse(b"   \n"), Err(Errno::ENOEXEC));
+        assert_eq!(parse(&[b' '; 300]), Err(Errno::ENOEXEC));
+        assert_eq!(parse(&[b'x'; 300]), Err(Errno::ENOEXEC));
+        assert_eq!(parse(&[b'\t'; 1]), both(b"", None));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_parsed(line in proptest::collection::vec(proptest::prop_oneof![
+            proptest::prelude::Just(b' '), proptest::prelude::Just(0u8), proptest::prelude::Just(b'\n'),
+            proptest::prelude::Just(b'x')
+        ], 0..300)) {
+            if let Ok((name, argument)) = parse(&line) {
+                proptest::prop_assert!(!name.iter().any(|&byte| is_blank(byte) || byte == 0));
+                proptest::prop_assert!(argument.is_none_or(|argument| !argument.contains(&b'\n')));
+            }
+        }
     }
 }

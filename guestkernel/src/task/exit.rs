@@ -61,7 +61,12 @@ pub fn exit_thread(status: i32) -> ! {
         me.seccomp.release();
         process.threads_wait.wake_all();
         match last {
-            Some(status) => finish(&process, status, me.with_cred(|cred| cred.uid)),
+            Some(status) => {
+                // What nobody runs any more may be written.
+                let exe = process.inner.lock().exe.take();
+                drop(exe);
+                finish(&process, status, me.with_cred(|cred| cred.uid));
+            }
             None => hand_children_over(&me, &process),
         }
         crate::mem::give_back::arm();

@@ -11,8 +11,10 @@ pub mod cred;
 pub mod exec;
 pub mod exit;
 pub mod namespace;
+pub mod personality;
 pub mod process;
 pub mod rlimit;
+pub mod rseq;
 pub mod sched;
 pub mod start;
 pub mod times;
@@ -51,6 +53,8 @@ pub mod work {
     pub const SET_TID: u32 = 8;
     /// Memory is short, or enough of it became free that the host should have it.
     pub const MEMORY: u32 = 16;
+    /// A restartable sequence may have been interrupted, or the CPU is another one.
+    pub const RSEQ: u32 = 32;
 }
 
 /// Bits of a task's traits, which prctl(2) sets.
@@ -160,6 +164,10 @@ pub struct Task {
     pub clear_child_tid: AtomicU64,
     /// Where the id goes on the first way to ring 3 (`CLONE_CHILD_SETTID`).
     set_child_tid: AtomicU64,
+    /// Restartable sequences.
+    pub rseq: rseq::Rseq,
+    /// `personality(2)`.
+    pub personality: AtomicU32,
     /// Head of the robust futex list.
     pub robust_list: AtomicU64,
     /// Futexes with priority inheritance that it holds and others wait for.
@@ -226,6 +234,8 @@ impl Task {
             signals: TaskSignals::default(),
             clear_child_tid: AtomicU64::new(0),
             set_child_tid: AtomicU64::new(0),
+            rseq: rseq::Rseq::default(),
+            personality: AtomicU32::new(0),
             robust_list: AtomicU64::new(0),
             pi_held: AtomicU32::new(0),
             death_signal: AtomicU32::new(0),
@@ -452,6 +462,11 @@ pub fn exit_to_user_work(regs: &mut UserRegs) {
         if pending & work::SET_TID != 0 {
             me.ctx.work.fetch_and(!work::SET_TID, Ordering::SeqCst);
             clone::store_own_tid(&me);
+        }
+        if pending & (work::SIGNAL | work::RSEQ) != 0 {
+            // A handler's frame must not lead back into a sequence.
+            me.ctx.work.fetch_and(!work::RSEQ, Ordering::SeqCst);
+            rseq::before_user(&me, regs);
         }
         if pending & (work::SIGNAL | work::RESTORE_MASK) != 0 {
             crate::signal::handle_pending(regs);

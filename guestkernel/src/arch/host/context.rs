@@ -113,6 +113,12 @@ impl ThreadContext {
         *self.regs.lock()
     }
 
+    /// Whether it is in a system call.
+    #[must_use]
+    pub fn is_in_syscall(&self) -> bool {
+        self.regs.lock().is_syscall()
+    }
+
     /// Sets them.
     pub fn set_user_regs(&self, regs: &UserRegs) {
         *self.regs.lock() = *regs;

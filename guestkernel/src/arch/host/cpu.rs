@@ -22,6 +22,18 @@ pub fn start(_index: usize) -> Result<()> {
     Err(Errno::ENODEV)
 }
 
+/// Whether FS and GS bases have instructions of their own.
+#[must_use]
+pub fn has_fsgsbase() -> bool {
+    true
+}
+
+/// Whether the CPU has `RDPID`.
+#[must_use]
+pub fn has_rdpid() -> bool {
+    false
+}
+
 /// CPUID leaf 1 EDX.
 #[must_use]
 pub fn features_edx() -> u32 {

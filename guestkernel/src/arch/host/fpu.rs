@@ -49,6 +49,12 @@ impl FpuState {
     }
 }
 
+/// State components that programs may use.
+#[must_use]
+pub fn components() -> u64 {
+    FEATURES
+}
+
 /// Length of the image in a signal frame.
 #[must_use]
 pub fn size() -> usize {

@@ -209,6 +209,13 @@ impl ThreadContext {
         unsafe { regs_at(self.stack_top).read() }
     }
 
+    /// Whether it is in a system call. The task is current or does not run.
+    #[must_use]
+    pub fn is_in_syscall(&self) -> bool {
+        // SAFETY: as in `user_regs`.
+        self.is_user && unsafe { (&raw const (*regs_at(self.stack_top)).orig_rax).read() as i64 >= 0 }
+    }
+
     /// Sets them. The task is current or does not run.
     pub fn set_user_regs(&self, regs: &UserRegs) {
         if self.is_user {

@@ -18,7 +18,7 @@ use x86_64::registers::{
 
 use super::{context::ThreadContext, entry, hostcall as client, phys_to_virt};
 use crate::{
-    arch::PhysAddr,
+    arch::{PhysAddr, vdso::CPU_SELECTOR},
     errno::{Errno, Result},
     mem::{frame, kstack::KernelStack},
 };
@@ -37,8 +37,11 @@ pub(super) const FLUSH: u32 = 0x100;
 pub(super) const KERNEL_CS: u16 = 0x10;
 const KERNEL_DS: u16 = 0x18;
 const TSS_SELECTOR: u16 = 0x40;
-/// 0, unused, kernel code, kernel data, 32-bit user code, user data, user code, unused, TSS.
-const GDT: [u64; 10] = [
+const MSR_TSC_AUX: u32 = 0xc000_0103;
+/// Entries of the GDT: the last is the one that says which CPU this is.
+const GDT_LEN: usize = CPU_SELECTOR as usize / 8 + 1;
+/// 0, unused, kernel code, kernel data, 32-bit user code, user data, user code, unused, TSS, unused, CPU.
+const GDT: [u64; GDT_LEN] = [
     0,
     0,
     0x00af_9b00_0000_ffff,
@@ -49,6 +52,12 @@ const GDT: [u64; 10] = [
     0,
     0,
     0,
+    0,
+    0,
+    0,
+    0,
+    0,
+    0x0040_f500_0000_0000,
 ];
 
 /// Stacks of double fault, machine check: order of their frames.
@@ -96,7 +105,7 @@ pub(super) struct PerCpu {
     /// Whose FPU state the registers hold.
     pub(super) fpu_owner: AtomicPtr<ThreadContext>,
     pub(super) calls: AtomicPtr<CallPage>,
-    gdt: UnsafeCell<[u64; 10]>,
+    gdt: UnsafeCell<[u64; GDT_LEN]>,
     tss: UnsafeCell<Tss>,
 }
 
@@ -129,7 +138,7 @@ static CPUS: [PerCpu; MAX_CPUS] = [const {
         asked: AtomicBool::new(false),
         fpu_owner: AtomicPtr::new(core::ptr::null_mut()),
         calls: AtomicPtr::new(core::ptr::null_mut()),
-        gdt: UnsafeCell::new([0; 10]),
+        gdt: UnsafeCell::new([0; GDT_LEN]),
         tss: UnsafeCell::new(Tss {
             reserved: 0,
             rsp: [0; 3],
@@ -241,6 +250,12 @@ pub(super) fn init() -> Result<()> {
     let base = core::ptr::from_ref(tss) as u64;
     gdt[8] = 0x0000_8900_0000_0067 | (base & 0xff_ffff) << 16 | (base >> 24 & 0xff) << 56;
     gdt[9] = base >> 32;
+    // What user code reads as its CPU's number: a segment's limit, and a register where there is one.
+    gdt[GDT_LEN - 1] |= current_index() as u64;
+    if has_rdpid() || has_rdtscp() {
+        // SAFETY: the CPU has the register; only user code looks at it.
+        unsafe { Msr::new(MSR_TSC_AUX).write(current_index() as u64) };
+    }
     load_gdt(core::ptr::from_ref(gdt));
     entry::load_idt();
     entry::init_syscall();
@@ -254,13 +269,13 @@ fn ist_stack() -> Result<u64> {
     Ok(phys_to_virt(PhysAddr(base.0)) as u64 + (4096 << IST_ORDER))
 }
 
-fn load_gdt(gdt: *const [u64; 10]) {
+fn load_gdt(gdt: *const [u64; GDT_LEN]) {
     #[repr(C, packed)]
     struct Pointer {
         limit: u16,
         base: u64,
     }
-    let pointer = Pointer { limit: (size_of::<[u64; 10]>() - 1) as u16, base: gdt as u64 };
+    let pointer = Pointer { limit: (size_of::<[u64; GDT_LEN]>() - 1) as u16, base: gdt as u64 };
     // SAFETY: the table is static and its selectors are the ones loaded here; the far return goes to the
     // next instruction.
     unsafe {
@@ -292,6 +307,16 @@ pub(super) fn cpuid(leaf: u32, sub: u32) -> CpuidResult {
         return CpuidResult { eax: 0, ebx: 0, ecx: 0, edx: 0 };
     }
     __cpuid_count(leaf, sub)
+}
+
+/// Whether the CPU has `RDPID`.
+#[must_use]
+pub fn has_rdpid() -> bool {
+    cpuid(7, 0).ecx & 1 << 22 != 0
+}
+
+fn has_rdtscp() -> bool {
+    cpuid(0x8000_0001, 0).edx & 1 << 27 != 0
 }
 
 /// CPUID leaf 1 EDX, which programs get as `AT_HWCAP`.
@@ -330,7 +355,8 @@ pub(super) fn has_smap() -> bool {
 }
 
 /// Whether FS and GS bases have instructions of their own.
-pub(super) fn has_fsgsbase() -> bool {
+#[must_use]
+pub fn has_fsgsbase() -> bool {
     HAS_FSGSBASE.load(Ordering::Relaxed)
 }
 

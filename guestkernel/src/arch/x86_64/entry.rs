@@ -243,16 +243,34 @@ pub(super) extern "C" fn return_to_user() {
     )
 }
 
-/// Enters the mode USER, flushing if that is due, and restores the frame.
+/// Enters the mode USER and restores the frame. If a flush is due it is done first, and all is looked at again:
+/// who asked for it may have left work before.
 #[unsafe(naked)]
 extern "C" fn flush_and_return() {
-    naked_asm!("push rbp", "call {enter}", "pop rbp", "jmp {restore}", enter = sym enter_user, restore = sym restore)
+    naked_asm!(
+        "push rbp",
+        "call {enter}",
+        "pop rbp",
+        "test al, al",
+        "jz {return_to_user}",
+        "jmp {restore}",
+        enter = sym enter_user,
+        return_to_user = sym return_to_user,
+        restore = sym restore,
+    )
 }
 
 /// The same where the exchange of modes has taken the mark of a flush.
 #[unsafe(naked)]
 extern "C" fn flush_taken() {
-    naked_asm!("push rbp", "call {flush}", "pop rbp", "jmp {restore}", flush = sym flush_user, restore = sym restore)
+    naked_asm!(
+        "push rbp",
+        "call {flush}",
+        "pop rbp",
+        "jmp {return_to_user}",
+        flush = sym flush_user,
+        return_to_user = sym return_to_user,
+    )
 }
 
 /// Restores the frame at `rsp`; the mode is USER.
@@ -280,14 +298,12 @@ extern "C" fn restore() {
     )
 }
 
-extern "C" fn enter_user() {
-    tlb::enter(cpu::this(), USER);
+extern "C" fn enter_user() -> bool {
+    tlb::try_enter(cpu::this(), USER)
 }
 
 extern "C" fn flush_user() {
-    let cpu = cpu::this();
-    tlb::flush_requested(cpu);
-    tlb::enter(cpu, USER);
+    tlb::flush_requested(cpu::this());
 }
 
 extern "C" fn exit_work(regs: &mut UserRegs) {

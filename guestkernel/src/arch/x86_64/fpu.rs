@@ -58,6 +58,12 @@ fn area_size() -> usize {
     SIZE.load(Ordering::Relaxed) as usize
 }
 
+/// State components that programs may use.
+#[must_use]
+pub fn components() -> u64 {
+    FEATURES.load(Ordering::Relaxed)
+}
+
 /// Length of the image in a signal frame: the state and the second magic number.
 #[must_use]
 pub fn size() -> usize {

@@ -96,9 +96,17 @@ fn flush_here() {
 /// Enters `mode` (USER or UACCESS); flushes first if that was asked for.
 #[inline]
 pub(super) fn enter(cpu: &PerCpu, mode: u32) {
-    while cpu.mode.swap(mode, Ordering::SeqCst) & FLUSH != 0 {
+    while !try_enter(cpu, mode) {}
+}
+
+/// Enters `mode` unless a flush was asked for: then does that instead.
+#[inline]
+pub(super) fn try_enter(cpu: &PerCpu, mode: u32) -> bool {
+    let flush = cpu.mode.swap(mode, Ordering::SeqCst) & FLUSH != 0;
+    if flush {
         flush_requested(cpu);
     }
+    !flush
 }
 
 /// Does the flush that another CPU asked for.

@@ -75,6 +75,11 @@ fn line(out: &mut String, area: &VmaInfo, marks: &Marks) {
     let _ = if path.is_empty() { writeln!(out, "{line}") } else { writeln!(out, "{line:<73}{path}") };
 }
 
+pub(super) fn auxv(id: Id) -> Result<Vec<u8>> {
+    let auxv = id.task()?.address_space().and_then(|mm| mm.auxv());
+    Ok(auxv.map_or_else(Vec::new, |auxv| auxv.to_vec()))
+}
+
 pub(super) fn maps(id: Id) -> Result<Vec<u8>> {
     let Some(mm) = id.task()?.address_space() else { return Ok(Vec::new()) };
     let marks = mm.marks();

@@ -83,7 +83,8 @@ pub(super) fn process(pid: u32) -> Result<Arc<Node>> {
 type Read = fn(Id) -> Result<Vec<u8>>;
 
 /// Texts: name, permission bits, contents.
-const TEXTS: [(&[u8], u32, Read); 16] = [
+const TEXTS: [(&[u8], u32, Read); 18] = [
+    (b"auxv", 0o400, memory::auxv),
     (b"cgroup", 0o444, |_| Ok(b"0::/\n".to_vec())),
     (b"cmdline", 0o444, cmdline),
     (b"comm", 0o644, |id| Ok(format!("{}\n", comm(&*id.task()?)).into_bytes())),
@@ -94,6 +95,9 @@ const TEXTS: [(&[u8], u32, Read); 16] = [
     (b"mountinfo", 0o444, mountinfo),
     (b"mounts", 0o444, mounts),
     (b"oom_score", 0o444, |id| Ok(format!("{}\n", oom::score(&*id.process()?)).into_bytes())),
+    (b"personality", 0o400, |id| {
+        Ok(format!("{:08x}\n", id.task()?.personality.load(Ordering::Relaxed)).into_bytes())
+    }),
     (b"sessionid", 0o444, |_| Ok(b"4294967295".to_vec())),
     (b"smaps", 0o444, memory::smaps),
     (b"smaps_rollup", 0o444, memory::smaps_rollup),

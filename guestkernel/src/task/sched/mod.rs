@@ -466,6 +466,7 @@ fn switch_to(me: &Task, cpu: &cpu::Cpu, next: Arc<Task>, now: u64) {
 /// was left.
 pub fn finish_switch() {
     let (_, cpu) = this_cpu();
+    super::rseq::switched_in(&current());
     let left = cpu.leaving.lock().take();
     if let Some(left) = left {
         left.sched.on_cpu.store(false, Ordering::Release);

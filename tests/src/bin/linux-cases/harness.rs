@@ -119,6 +119,8 @@ pub(crate) fn child(words: &[String]) -> i32 {
         }
         ["bomb", kind] => crate::bomb::explode(kind),
         ["come-and-go", mib] => crate::bomb::come_and_go(mib),
-        _ => 98,
+        ["vdso"] => crate::vdso::child(),
+        ["rseq"] => crate::rseq::child(),
+        ref words => crate::exec_tools::child(words).unwrap_or(98),
     }
 }

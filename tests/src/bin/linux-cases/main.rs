@@ -8,6 +8,8 @@
 
 mod bomb;
 mod clock;
+mod exec;
+mod exec_tools;
 mod futex;
 mod harness;
 mod memory;
@@ -22,6 +24,7 @@ mod memory_race;
 mod mm_pages;
 mod out;
 mod process;
+mod rseq;
 mod sched;
 mod signal;
 mod signalfd;
@@ -41,6 +44,7 @@ mod unix_datagram;
 mod unix_pass;
 mod unix_stream;
 mod unix_wait;
+mod vdso;
 
 pub(crate) use out::Out;
 
@@ -91,9 +95,15 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task_prctl::CASES,
     task_cred::CASES,
     task_ns::CASES,
+    vdso::CASES,
+    exec::CASES,
+    rseq::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
+    if std::env::var_os("CASE_SHOW").is_some() {
+        std::process::exit(exec_tools::say_given());
+    }
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         Some(("list", _)) => harness::list(),
