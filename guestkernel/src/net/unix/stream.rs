@@ -130,7 +130,7 @@ impl UnixSocket {
                 None => {
                     // Lets other readers in meanwhile.
                     drop(io.take());
-                    let step = self.wait_for_data(deadline);
+                    let step = self.wait_for_data(deadline, reading.index);
                     io = Some(self.io.lock());
                     step
                 }
@@ -146,19 +146,20 @@ impl UnixSocket {
         Ok(reading.received)
     }
 
-    /// Waits for more; [`Then::Stop`] at the end of the stream.
-    fn wait_for_data(&self, deadline: Option<u64>) -> Result<Then> {
-        let core = &*self.core;
-        core.take_error()?;
-        if core.is_shut(half::RECEIVE) {
+    /// Waits for more than `seen` messages; [`Then::Stop`] at the end of the stream.
+    fn wait_for_data(&self, deadline: Option<u64>, seen: usize) -> Result<Then> {
+        let more = || self.queued.load(core::sync::atomic::Ordering::SeqCst) > seen;
+        let shared = &*self.core;
+        shared.take_error()?;
+        if shared.is_shut(half::RECEIVE) {
             // What was sent before the end counts.
-            return Ok(if self.has_queued() { Then::Go } else { Then::Stop });
+            return Ok(if more() { Then::Go } else { Then::Stop });
         }
         if deadline == Some(0) {
-            return if self.has_queued() { Ok(Then::Go) } else { Err(Errno::EAGAIN) };
+            return if more() { Ok(Then::Go) } else { Err(Errno::EAGAIN) };
         }
-        wait(&core.readable, deadline, || {
-            (self.has_queued() || core.is_shut(half::RECEIVE) || core.has_error()).then_some(())
+        wait(&shared.readable, deadline, || {
+            (more() || shared.is_shut(half::RECEIVE) || shared.has_error()).then_some(())
         })?;
         Ok(Then::Go)
     }
