@@ -10,8 +10,6 @@ use crate::{
     uio::{Sink, Source},
 };
 
-/// Most bytes of a message in one piece of memory.
-const MAX_PIECE: usize = 16064;
 /// Most bytes of a message in pages besides.
 const MAX_PAGED: usize = 32768;
 /// What of a message's bytes lies in one piece before pages are used.
@@ -19,7 +17,7 @@ const HEAD: usize = 3776;
 
 /// How many bytes the next message has, and how many of them are in pages.
 fn piece(left: usize, sndbuf: usize) -> (usize, usize) {
-    let len = left.min(sndbuf / 2 - 64).min(MAX_PIECE + MAX_PAGED);
+    let len = left.min(sndbuf / 2 - 64).min(HEAD + MAX_PAGED);
     (len, len.min(len.saturating_sub(HEAD).next_multiple_of(PAGE_SIZE as usize)))
 }
 
@@ -240,7 +238,7 @@ mod tests {
     fn messages_are_cut_as_linux_cuts_them() {
         assert_eq!(piece(1, 212_992), (1, 0));
         assert_eq!(piece(5000, 212_992), (5000, 4096));
-        assert_eq!(piece(1 << 20, 212_992).0, 48832);
+        assert_eq!(piece(1 << 20, 212_992), (36544, 32768));
         assert_eq!(piece(1 << 20, 4608).0, 2240);
     }
 }
