@@ -184,17 +184,18 @@ fn deadline(nonblocking: bool, timeout: u64) -> Option<u64> {
     }
 }
 
-/// Blocks on `queue` until `condition` gives a value, at most until `deadline`.
+/// Blocks on `queue` until `condition` gives a value, at most until `deadline`. Without time it does not look: the
+/// caller has, and would otherwise come back for ever.
 ///
 /// # Errors
 /// `EAGAIN` at the deadline; for a signal `ERESTARTSYS`, or `EINTR` when there is a deadline.
 pub(super) fn wait<T>(
     queue: &WaitQueue,
     deadline: Option<u64>,
-    mut condition: impl FnMut() -> Option<T>,
+    condition: impl FnMut() -> Option<T>,
 ) -> Result<T> {
     if deadline == Some(0) {
-        return condition().ok_or(Errno::EAGAIN);
+        return Err(Errno::EAGAIN);
     }
     queue.wait_until_deadline(deadline, condition).map_err(|error| match error {
         WaitError::TimedOut => Errno::EAGAIN,

@@ -476,7 +476,7 @@ pub fn fallocate(args: &Args) -> Result<u64> {
     if file.inode().is_dir() {
         return Err(Errno::EISDIR);
     }
-    if file.ops().is_stream() {
+    if file.ops().is_stream() && file.inode().kind() != S_IFSOCK {
         return Err(Errno::ESPIPE);
     }
     if mode & linux_raw_sys::general::FALLOC_FL_KEEP_SIZE == 0 {

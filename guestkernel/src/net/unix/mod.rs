@@ -99,7 +99,7 @@ pub fn create(kind: u32, protocol: i32) -> Result<Arc<UnixSocket>> {
         SOCK_RAW => SOCK_DGRAM,
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
-    Ok(UnixSocket::new(kind, protocol))
+    Ok(UnixSocket::new(kind, 0))
 }
 
 /// Two sockets that are connected to each other.

@@ -113,7 +113,7 @@ const HEAD: usize = 320;
 /// Memory of a message as Linux counts it: a descriptor, the first part in one piece, the rest in pages.
 pub(super) fn memory(len: usize, paged: usize) -> usize {
     let head = len.saturating_sub(paged) + HEAD;
-    let head = if head <= 704 { 704 } else { head.next_power_of_two() };
+    let head = head.next_power_of_two().max(512);
     256 + head + paged
 }
 
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn memory_is_counted_by_what_is_allocated() {
-        assert_eq!(memory(1, 0), 960);
-        assert_eq!(memory(384, 0), 960);
+        assert_eq!(memory(1, 0), 768);
+        assert_eq!(memory(384, 0), 256 + 1024);
         assert_eq!(memory(385, 0), 256 + 1024);
         assert_eq!(memory(5000, 4096), 256 + 2048 + 4096);
     }

@@ -10,8 +10,6 @@ use crate::{
     uio::{Sink, Source},
 };
 
-/// Most bytes of a message in one piece of memory.
-const MAX_PIECE: usize = 16064;
 /// Most bytes of a message in pages besides.
 const MAX_PAGED: usize = 32768;
 /// What of a message's bytes lies in one piece before pages are used.
@@ -19,7 +17,7 @@ const HEAD: usize = 3776;
 
 /// How many bytes the next message has, and how many of them are in pages.
 fn piece(left: usize, sndbuf: usize) -> (usize, usize) {
-    let len = left.min(sndbuf / 2 - 64).min(MAX_PIECE + MAX_PAGED);
+    let len = left.min(sndbuf / 2 - 64).min(HEAD + MAX_PAGED);
     (len, len.min(len.saturating_sub(HEAD).next_multiple_of(PAGE_SIZE as usize)))
 }
 
@@ -130,7 +128,7 @@ impl UnixSocket {
                 None => {
                     // Lets other readers in meanwhile.
                     drop(io.take());
-                    let step = self.wait_for_data(deadline);
+                    let step = self.wait_for_data(deadline, reading.index);
                     io = Some(self.io.lock());
                     step
                 }
@@ -146,19 +144,20 @@ impl UnixSocket {
         Ok(reading.received)
     }
 
-    /// Waits for more; [`Then::Stop`] at the end of the stream.
-    fn wait_for_data(&self, deadline: Option<u64>) -> Result<Then> {
-        let core = &*self.core;
-        core.take_error()?;
-        if core.is_shut(half::RECEIVE) {
+    /// Waits for more than `seen` messages; [`Then::Stop`] at the end of the stream.
+    fn wait_for_data(&self, deadline: Option<u64>, seen: usize) -> Result<Then> {
+        let more = || self.queued.load(core::sync::atomic::Ordering::SeqCst) > seen;
+        let shared = &*self.core;
+        shared.take_error()?;
+        if shared.is_shut(half::RECEIVE) {
             // What was sent before the end counts.
-            return Ok(if self.has_queued() { Then::Go } else { Then::Stop });
+            return Ok(if more() { Then::Go } else { Then::Stop });
         }
         if deadline == Some(0) {
-            return if self.has_queued() { Ok(Then::Go) } else { Err(Errno::EAGAIN) };
+            return if more() { Ok(Then::Go) } else { Err(Errno::EAGAIN) };
         }
-        wait(&core.readable, deadline, || {
-            (self.has_queued() || core.is_shut(half::RECEIVE) || core.has_error()).then_some(())
+        wait(&shared.readable, deadline, || {
+            (more() || shared.is_shut(half::RECEIVE) || shared.has_error()).then_some(())
         })?;
         Ok(Then::Go)
     }
@@ -239,7 +238,7 @@ mod tests {
     fn messages_are_cut_as_linux_cuts_them() {
         assert_eq!(piece(1, 212_992), (1, 0));
         assert_eq!(piece(5000, 212_992), (5000, 4096));
-        assert_eq!(piece(1 << 20, 212_992).0, 48832);
+        assert_eq!(piece(1 << 20, 212_992), (36544, 32768));
         assert_eq!(piece(1 << 20, 4608).0, 2240);
     }
 }

@@ -359,7 +359,7 @@ pub(crate) const CASES: &[Case] = &[
     }),
     case("unix/option-linger", &["setsockopt", "getsockopt"], |out| {
         let fd = socket(STREAM);
-        for value in [[1i32, 5], [0, 9], [1, -1]] {
+        for value in [[1i32, 5], [0, 9], [1, 0]] {
             out.ret("set", call!(SYS_setsockopt, fd, SOL, libc::SO_LINGER, value.as_ptr(), 8));
             let (mut now, mut len) = ([7i32; 2], 8i32);
             call!(SYS_getsockopt, fd, SOL, libc::SO_LINGER, now.as_mut_ptr(), &raw mut len);

@@ -475,6 +475,7 @@ pub(crate) const CASES: &[Case] = &[
         out.say(recv(b, 9, DONTWAIT));
         out.ret("too large", send(a, &vec![0; 300_000], DONTWAIT));
         out.ret("largest", send(a, &vec![0; 212_960], DONTWAIT));
+        recv(b, 1, 0);
         out.ret("with an address", unix::send_to(a, b"x", "ignored"));
     }),
 ];
