@@ -93,10 +93,14 @@ fn the_image_is_a_shared_object_with_linuxs_symbols() {
     }
 }
 
+type Day = extern "sysv64" fn(*mut [u64; 2], *mut [u32; 2]) -> i32;
+type Time = extern "sysv64" fn(*mut u64) -> u64;
+
 // One test, since all share the page of parameters.
 #[test]
 fn clocks_are_those_of_the_time_scale() {
     proptest!(|(khz in 1_000u64..10_000_000, age in 0u64..1 << 52, monotonic in 0u64..1 << 60, real in 0u64..1 << 60)| {
+        // SAFETY: reads a counter.
         let tsc = || unsafe { core::arch::x86_64::_rdtsc() };
         let factors = Factors::new(khz);
         let tsc_base = tsc().saturating_sub(age);
@@ -109,9 +113,9 @@ fn clocks_are_those_of_the_time_scale() {
             prop_assert!(before <= read && read <= after, "clock {}: {} {} {}", clock, before, read, after);
         }
         // SAFETY: functions of the image.
-        let (day, time): (extern "sysv64" fn(*mut [u64; 2], *mut [u32; 2]) -> i32, extern "sysv64" fn(*mut u64) -> u64) = unsafe {
-            (core::mem::transmute(mapped().1 + find("__vdso_gettimeofday")), core::mem::transmute(mapped().1 + find("__vdso_time")))
-        };
+        let day = unsafe { core::mem::transmute::<u64, Day>(mapped().1 + find("__vdso_gettimeofday")) };
+        // SAFETY: as above.
+        let time = unsafe { core::mem::transmute::<u64, Time>(mapped().1 + find("__vdso_time")) };
         let (mut value, mut zone, mut seconds) = ([0; 2], [7; 2], 0);
         let before = clock_gettime(0);
         prop_assert_eq!(day(&raw mut value, &raw mut zone), 0);

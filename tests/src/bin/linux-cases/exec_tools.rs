@@ -180,6 +180,7 @@ pub(crate) fn say_given() -> i32 {
     println!("given {words:?}");
     println!(
         "name {:?} comm {comm:?} exe {:?}",
+        // SAFETY: asks the C library.
         short(&text_at(unsafe { libc::getauxval(libc::AT_EXECFN) })),
         exe.unwrap_or_default()
     );

@@ -67,6 +67,9 @@ fn restarted(call: impl FnOnce(i32) -> i64) -> i64 {
     result
 }
 
+/// A call by name.
+type Named = (&'static str, fn() -> i64);
+
 pub(crate) const CASES: &[Case] = &[
     case("signal/kill-errors", &["kill"], |out| {
         out.ret("signal 65", signals::kill(me(), 65));
@@ -448,7 +451,7 @@ pub(crate) const CASES: &[Case] = &[
         signals::kill(pid, libc::SIGKILL);
     }),
     case("signal/stop-continues-calls", &["poll", "futex", "epoll_wait", "rt_sigtimedwait"], |out| {
-        let calls: [(&str, fn() -> i64); 4] = [
+        let calls: [Named; 4] = [
             ("poll", || call!(SYS_poll, 0, 0, 300)),
             ("futex", || {
                 let (word, time) = (0u32, [0i64, 300_000_000]);
@@ -538,16 +541,21 @@ pub(crate) const CASES: &[Case] = &[
     case("signal/faults", &["rt_sigaction"], |out| {
         #[allow(unsafe_code, reason = "the case makes faults")]
         let faults: [(&str, fn()); 6] = [
-            // SAFETY: each ends the child or reaches its handler.
+            // SAFETY: ends the child or reaches its handler.
             ("unmapped", || unsafe { core::arch::asm!("mov eax, [rcx]", in("rcx") 8u64, out("eax") _) }),
+            // SAFETY: as above.
             ("write to text", || unsafe {
                 core::arch::asm!("mov [rcx], eax", in("rcx") signals::note_address(), in("eax") 0)
             }),
+            // SAFETY: as above.
             ("not canonical", || unsafe {
                 core::arch::asm!("mov eax, [rcx]", in("rcx") 0x8000_0000_0000_0000u64, out("eax") _)
             }),
+            // SAFETY: as above.
             ("bad instruction", || unsafe { core::arch::asm!("ud2") }),
+            // SAFETY: as above.
             ("breakpoint", || unsafe { core::arch::asm!("int3") }),
+            // SAFETY: as above.
             ("division", || unsafe {
                 core::arch::asm!("div ecx", in("ecx") 0, inout("eax") 1 => _, inout("edx") 0 => _)
             }),

@@ -151,7 +151,7 @@ pub(crate) const CASES: &[Case] = &[
         let (a, b) = pair(STREAM);
         let child = sys::fork(|| {
             sys::close(b);
-            let bytes: Vec<u8> = (0..1_000_000u32).map(|at| (at * 7 >> 3) as u8).collect();
+            let bytes: Vec<u8> = (0..1_000_000u32).map(|at| ((at * 7) >> 3) as u8).collect();
             let mut done = 0;
             while done < bytes.len() {
                 match sys::write(a, &bytes[done..]) {
