@@ -6,9 +6,12 @@ use linux_raw_sys::general::{DT_DIR, DT_REG};
 use super::{
     anon,
     inode::Inode,
-    static_fs::{Node, Owner, Table, What},
+    static_fs::{Names, Node, Owner, Table, What},
 };
-use crate::arch;
+use crate::{
+    arch,
+    errno::{Errno, Result},
+};
 
 /// `SYSFS_MAGIC`.
 const MAGIC: u64 = 0x6265_6572;
@@ -61,15 +64,100 @@ pub fn root() -> Arc<dyn Inode> {
 }
 
 fn system() -> Arc<Node> {
-    let cpu = || {
-        directory(
-            14,
-            Table::new([
-                (b"online", FILE, || text(15, cpus)),
-                (b"possible", FILE, || text(16, cpus)),
-                (b"present", FILE, || text(17, cpus)),
-            ]),
-        )
-    };
-    directory(13, Table::new([(b"cpu", DIR, cpu)]))
+    let cpus = || Node::new(owner(), 14, 0o755, What::Dir(Box::new(Cpus)));
+    directory(13, Table::new([(b"cpu", DIR, cpus)]))
+}
+
+/// What concerns all CPUs.
+static ALL_CPUS: Table<3> = Table::new([
+    (b"online", FILE, || text(15, cpus)),
+    (b"possible", FILE, || text(16, cpus)),
+    (b"present", FILE, || text(17, cpus)),
+]);
+
+/// Inode number of the first CPU's directory; each has ten.
+const FIRST_CPU: u64 = 100;
+
+/// The directory with all CPUs.
+struct Cpus;
+
+impl Names for Cpus {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let number = name.strip_prefix(b"cpu").and_then(|digits| str::from_utf8(digits).ok());
+        match number.and_then(|digits| digits.parse().ok()) {
+            // Only the name that is listed, not one with zeroes before it.
+            Some(number) if number < arch::cpu::count() && format!("cpu{number}").as_bytes() == name => {
+                Ok(cpu(number))
+            }
+            _ => ALL_CPUS.lookup(name),
+        }
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        for number in cookie..arch::cpu::count() as u64 {
+            if !emit(number + 1, DIR, format!("cpu{number}").as_bytes()) {
+                return;
+            }
+        }
+        let first = arch::cpu::count() as u64;
+        ALL_CPUS.list(cookie.saturating_sub(first), &mut |next, kind, name| emit(first + next, kind, name));
+    }
+}
+
+/// The directory of one CPU: a core of its own, all in one package.
+fn cpu(number: usize) -> Arc<Node> {
+    let ino = FIRST_CPU + number as u64 * 10;
+    Node::new(owner(), ino, 0o755, What::Dir(Box::new(Cpu(number))))
+}
+
+/// A CPU; its directory has one name.
+struct Cpu(usize);
+
+impl Names for Cpu {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        if name != b"topology" {
+            return Err(Errno::ENOENT);
+        }
+        Ok(Node::new(
+            owner(),
+            FIRST_CPU + self.0 as u64 * 10 + 1,
+            0o755,
+            What::Dir(Box::new(Topology(self.0))),
+        ))
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        if cookie == 0 {
+            emit(1, DIR, b"topology");
+        }
+    }
+}
+
+/// Where a CPU is.
+struct Topology(usize);
+
+/// The files of a topology.
+const TOPOLOGY: [&[u8]; 4] =
+    [b"core_id", b"physical_package_id", b"thread_siblings_list", b"core_siblings_list"];
+
+impl Names for Topology {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let place = TOPOLOGY.iter().position(|known| *known == name).ok_or(Errno::ENOENT)?;
+        let number = self.0;
+        let read = move || match place {
+            0 | 2 => format!("{number}\n").into_bytes(),
+            1 => b"0\n".to_vec(),
+            _ => cpus(),
+        };
+        let ino = FIRST_CPU + number as u64 * 10 + 2 + place as u64;
+        Ok(Node::new(owner(), ino, 0o444, What::Text(Box::new(move || Ok(read())))))
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        for (index, name) in TOPOLOGY.iter().enumerate().skip(cookie as usize) {
+            if !emit(index as u64 + 1, FILE, name) {
+                return;
+            }
+        }
+    }
 }

@@ -62,6 +62,11 @@ fn named(tid: i32) -> Result<Arc<Task>> {
     }
 }
 
+/// As [`named`], but a negative number names nobody: so Linux has it for affinity.
+fn anyone(tid: i32) -> Result<Arc<Task>> {
+    if tid < 0 { Err(Errno::ESRCH) } else { named(tid) }
+}
+
 fn same_owner(target: &Task) -> bool {
     let own = current().cred();
     target.with_cred(|other| own.euid == other.euid || own.euid == other.uid)
@@ -301,7 +306,7 @@ pub fn sched_setaffinity(args: &Args) -> Result<u64> {
     let mut bytes = [0; 8];
     let length = args.size(1).min(bytes.len());
     uaccess::copy_from_user(&mut bytes[..length], args.addr(2))?;
-    let target = named(args.int(0))?;
+    let target = anyone(args.int(0))?;
     if !same_owner(&target) && !may_nice() {
         return Err(Errno::EPERM);
     }
@@ -319,7 +324,7 @@ pub fn sched_getaffinity(args: &Args) -> Result<u64> {
     if length * 8 < arch::cpu::count() || !length.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    let target = named(args.int(0))?;
+    let target = anyone(args.int(0))?;
     let set = target.sched.affinity() & all_cpus();
     uaccess::put(args.addr(2), &set)?;
     Ok(8)

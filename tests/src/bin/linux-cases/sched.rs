@@ -277,6 +277,8 @@ pub(crate) const CASES: &[Case] = &[
         out.ret("get, short", call!(SYS_sched_getaffinity, 0, 4, bits.as_mut_ptr()));
         out.ret("get, odd", call!(SYS_sched_getaffinity, 0, 12, bits.as_mut_ptr()));
         out.ret("get, nobody", call!(SYS_sched_getaffinity, NOBODY, 128, bits.as_mut_ptr()));
+        out.ret("get, negative", call!(SYS_sched_getaffinity, -1, 128, bits.as_mut_ptr()));
+        out.ret("set, negative", call!(SYS_sched_setaffinity, -1, 8, &raw const bits));
         out.ret("get, bad address", call!(SYS_sched_getaffinity, 0, 128, 8));
         out.ret("none", affinity(0));
         out.ret("only absent ones", affinity(1 << 60));
