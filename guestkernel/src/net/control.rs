@@ -26,7 +26,7 @@ pub const MAX_FILES: usize = 253;
 
 /// `struct ucred`.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable,
+    Clone, Copy, Debug, Default, PartialEq, Eq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable,
 )]
 #[repr(C)]
 pub struct Ucred {

@@ -60,8 +60,8 @@ impl Header {
 
     fn control(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let len = if self.control == 0 { 0 } else { self.control_len };
-        if self.control_len > i32::MAX as u64 || len >= MAX_CONTROL {
+        let len = self.control_len;
+        if len > i32::MAX as u64 || len >= MAX_CONTROL {
             return Err(Errno::ENOBUFS);
         }
         if len != 0 {

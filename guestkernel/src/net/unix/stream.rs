@@ -6,7 +6,12 @@ use super::{Ancillary, Packet, State, UnixSocket, wait};
 use crate::{
     errno::{Errno, Result},
     mem::PAGE_SIZE,
-    net::{MsgFlags, Received, Receiving, Sending, broken_pipe, control::Item, half, options::Options},
+    net::{
+        MsgFlags, Received, Receiving, Sending, broken_pipe,
+        control::{Item, Ucred},
+        half,
+        options::Options,
+    },
     uio::{Sink, Source},
 };
 
@@ -139,6 +144,10 @@ impl UnixSocket {
                 Err(_) if reading.copied != 0 => break,
                 Err(error) => return Err(error),
             }
+        }
+        if reading.cred.is_none() && options.passcred() {
+            // At the end of the stream there is nobody whose they could be.
+            reading.received.control.push(Item::Credentials(Ucred::default()));
         }
         reading.received.len = reading.copied;
         Ok(reading.received)

@@ -393,7 +393,7 @@ pub(crate) const CASES: &[Case] = &[
             std::fs::read_to_string("/proc/self/oom_score").unwrap_or_default().trim().parse().unwrap_or(-1)
         };
         for (adj, least, most) in
-            [("0", 666, 690), ("1000", 1333, 1360), ("500", 1000, 1020), ("-1000", 0, 0), ("-999", 0, 20)]
+            [("0", 660, 690), ("1000", 1325, 1360), ("500", 990, 1020), ("-1000", 0, 0), ("-999", 0, 20)]
         {
             set("/proc/self/oom_score_adj", adj);
             let score: i64 = score();

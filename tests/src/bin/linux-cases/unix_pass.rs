@@ -80,6 +80,10 @@ fn say(out: &mut Out, what: &str, got: &Got) {
         got.flags,
         got.used
     ));
+    if got.ret < 0 {
+        // What the kernel wrote before it failed is nobody's business.
+        return;
+    }
     let mut at = 0;
     while at + 16 <= got.used as usize {
         let (len, level, kind) =
