@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use super::{
-    Action, Default, Entry, SIGSEGV, SigInfo, SigSet,
+    Action, Default, Entry, SIGKILL, SIGSEGV, SigInfo, SigSet,
     action::{SA_RESETHAND, SA_RESTART, SIG_DFL, SIG_IGN},
     default_action, frame, send, stop,
 };
@@ -71,6 +71,8 @@ enum Step {
     Nothing,
 }
 
+const ALL_BUT_KILL: SigSet = SigSet(!(1 << (SIGKILL - 1)));
+
 /// Takes signals until one has a handler, with default actions carried out.
 fn next_to_handle(me: &Task) -> Option<(SigInfo, Action)> {
     loop {
@@ -99,7 +101,9 @@ fn next_step(me: &Task, inner: &mut Inner) -> Step {
     let blocked = me.blocked();
     let own = {
         let mut pending = me.signals.pending.lock();
-        pending.pop_fault(blocked).or_else(|| pending.pop(blocked))
+        // A kill comes before everything, a fault among it: the killer of a process without memory causes some.
+        let kill = pending.pop(ALL_BUT_KILL).or_else(|| inner.pending.pop(ALL_BUT_KILL));
+        kill.or_else(|| pending.pop_fault(blocked)).or_else(|| pending.pop(blocked))
     };
     let Some(entry) = own.or_else(|| inner.pending.pop(blocked)) else { return Step::Nothing };
     let signo = entry.signo();
