@@ -213,23 +213,22 @@ fn settings(global: &Global, spec: &Spec, start: hostcall::SandboxSpec) -> Resul
     })
 }
 
-/// Guest memory: the limit, else as much as the host has (it is backed only where it is used).
+/// Guest memory, backed only where it is used: the limit; without one that the host could hold, three quarters of what
+/// the host has, so that a container without a limit runs out of memory before the host does.
 fn memory(resources: Option<&LinuxResources>) -> Result<u64> {
     let limit =
         resources.and_then(|r| r.memory().as_ref()).and_then(|m| m.limit()).filter(|&limit| limit > 0);
-    match limit {
-        Some(limit) if (limit as u64) < MIN_MEMORY => {
-            bail!(
-                "config.json: linux.resources.memory.limit: {limit} is less than the {MIN_MEMORY} bytes needed"
-            )
-        }
-        Some(limit) => Ok(limit as u64),
-        None => {
-            let pages =
-                nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES)?.unwrap_or(0).max(0) as u64;
-            Ok((pages * 4096).max(MIN_MEMORY))
-        }
+    if let Some(limit) = limit
+        && (limit as u64) < MIN_MEMORY
+    {
+        bail!(
+            "config.json: linux.resources.memory.limit: {limit} is less than the {MIN_MEMORY} bytes needed"
+        );
     }
+    let pages = nix::unistd::sysconf(nix::unistd::SysconfVar::_PHYS_PAGES)?.unwrap_or(0).max(0) as u64;
+    let host = pages * 4096;
+    let share = (host / 4 * 3).max(MIN_MEMORY);
+    Ok(limit.map(|limit| limit as u64).filter(|&limit| limit <= host).unwrap_or(share))
 }
 
 /// vCPUs: what the caller may use, cut by the quota.

@@ -28,6 +28,8 @@ pub(super) struct Buddy {
     lowest: u64,
     /// Frames in blocks of zeroes.
     zero: u64,
+    /// Blocks are merged up to this order.
+    merge: u32,
     /// Frame numbers never handed out yet, as ranges.
     fresh: ArrayVec<(u32, u32), { hostcall::MAX_REGIONS }>,
 }
@@ -35,12 +37,19 @@ pub(super) struct Buddy {
 impl Buddy {
     pub(super) const fn new() -> Self {
         Self {
+            merge: MAX_ORDER,
             heads: [[NONE; MAX_ORDER as usize + 1]; 2],
             used: 0,
             lowest: 0,
             zero: 0,
             fresh: ArrayVec::new_const(),
         }
+    }
+
+    /// Merges blocks up to this order only. Of two allocators side by side the one that has a single block of order
+    /// *n* must not make it whole again: the other would take it for the rest of a block of its own.
+    pub(super) const fn limit_merging(&mut self, order: u32) {
+        self.merge = order;
     }
 
     /// Adds frames that were never used.
@@ -132,7 +141,7 @@ impl Buddy {
 
     /// Frees a block, merged with its free neighbours of the same kind.
     pub(super) fn put(&mut self, mut pfn: u32, mut order: u32, zero: bool) {
-        while order < MAX_ORDER {
+        while order < self.merge {
             let buddy = pfn ^ (1 << order);
             if meta::get(buddy).and_then(meta::Meta::free_block) != Some((order, zero)) {
                 break;

@@ -91,7 +91,9 @@ pub fn init(regions: &[MemoryRegion], free_start: u64) {
     if let Some(start) = buddy.take_last_fresh(order) {
         let end = start + (1 << order);
         free -= 1 << order;
-        LAST.lock().add_fresh((start, end));
+        let mut last = LAST.lock();
+        last.limit_merging(order.saturating_sub(1));
+        last.add_fresh((start, end));
         LAST_RANGE[0].store(start.into(), Ordering::Relaxed);
         LAST_RANGE[1].store(end.into(), Ordering::Relaxed);
     }

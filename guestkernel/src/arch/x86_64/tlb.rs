@@ -73,6 +73,10 @@ pub(in crate::arch) fn retire_root(root: PhysAddr) {
             }
             cpu_relax();
         }
+        if asked {
+            // It may have left by itself. The request must not wait for another table at the same place.
+            let _ = other.retire.compare_exchange(root.0, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
     }
 }
 
