@@ -1,6 +1,6 @@
 # Generates a C project of 50 files with a library, builds it with make, runs it, changes one file, builds again.
 exec 2>&1
-cd /work && mkdir project && cd project || exit 1
+cd /job && mkdir project && cd project || exit 1
 for i in $(seq 1 50); do
     next=$((i % 50 + 1))
     cat >part$i.c <<END

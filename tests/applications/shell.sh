@@ -1,6 +1,6 @@
 # What bash does beyond a POSIX shell, and what scripts do with it.
 exec 2>&1
-cd /work
+cd /job
 echo "== arrays"
 a=(one two "three four"); a+=(five); echo "${#a[@]}" "${a[2]}" "${a[@]:1:2}" "${!a[@]}"
 declare -A m=([x]=1 [y]=2); m[z]=3; for k in $(printf '%s\n' "${!m[@]}" | sort); do echo "$k=${m[$k]}"; done

@@ -2,12 +2,12 @@
 
 usage: suite.py MODULE [SKIPPED-TEST...]
 
-The lines go to the standard output given; what the tests print themselves goes to /work/log.
+The lines go to the standard output given; what the tests print themselves goes to /job/log.
 """
 import faulthandler, io, os, sys, tempfile, unittest
 
 out = os.fdopen(os.dup(1), 'w', buffering=1)
-log = os.open('/work/log', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+log = os.open('/job/log', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 os.dup2(log, 1)
 os.dup2(log, 2)
 os.close(log)
@@ -19,7 +19,7 @@ me = os.getpid()
 from test import support
 support.use_resources = {}
 support.verbose = False
-os.chdir(tempfile.mkdtemp(dir='/work'))
+os.chdir(tempfile.mkdtemp(dir='/job'))
 
 
 class Result(unittest.TestResult):

@@ -63,7 +63,7 @@ impl Bundle {
             "GOFLAGS=-trimpath",
             "GO111MODULE=off",
         ]);
-        bundle.config["process"]["cwd"] = json!("/work");
+        bundle.config["process"]["cwd"] = json!("/job");
         bundle.write()?;
         Ok(bundle)
     }

@@ -15,7 +15,7 @@ fn script(name: &str, files: &[(&str, &str)], script: &str, limit: u64) -> Resul
     let run = |program: &str| {
         let bundle = Bundle::applications(name, &["bash", "-c", script])?;
         for (name, text) in files {
-            fs::write(bundle.file("work").join(name), text).with_context(|| (*name).to_owned())?;
+            fs::write(bundle.file("job").join(name), text).with_context(|| (*name).to_owned())?;
         }
         finish_within(start(program, &bundle.path, &id())?, Duration::from_secs(limit))
     };

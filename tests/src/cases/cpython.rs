@@ -146,10 +146,10 @@ fn results(program: &str, module: &str) -> Result<Results> {
 
 /// Runs the tests of a module except some; whether it came to its end.
 fn run(program: &str, module: &str, skip: &[String], results: &mut Results) -> Result<bool> {
-    let mut args = vec!["python3", "/work/suite.py", module];
+    let mut args = vec!["python3", "/job/suite.py", module];
     args.extend(skip.iter().map(String::as_str));
     let mut bundle = Bundle::applications("cpython", &args)?;
-    fs::write(bundle.file("work/suite.py"), include_str!("../../applications/suite.py"))
+    fs::write(bundle.file("job/suite.py"), include_str!("../../applications/suite.py"))
         .context("suite.py")?;
     let capabilities =
         ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SYS_CHROOT"]
