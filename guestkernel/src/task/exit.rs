@@ -100,6 +100,7 @@ pub(super) fn release_memory(me: &Task) {
 /// Takes the thread off its group and the table. The process's status when it was the last one.
 fn leave_group(me: &Task, process: &Arc<Process>, status: i32) -> Option<i32> {
     let mut stopped = None;
+    let mut waiting = arrayvec::ArrayVec::<_, 2>::new();
     let (last, gone) = {
         let mut tree = tree::lock();
         let gone = tree.remove_task(me.tid());
@@ -116,6 +117,7 @@ fn leave_group(me: &Task, process: &Arc<Process>, status: i32) -> Option<i32> {
                 _ => inner.leader_status,
             };
             inner.end = Some(GroupEnd::Exit(status));
+            waiting.push(core::mem::take(&mut inner.pending));
             (Some(status), gone)
         } else {
             stopped = stop::one_less(&mut inner);
@@ -123,6 +125,9 @@ fn leave_group(me: &Task, process: &Arc<Process>, status: i32) -> Option<i32> {
         }
     };
     drop(gone);
+    // Signals that nobody takes any more count for the user no longer, however long the task itself is kept.
+    waiting.push(core::mem::take(&mut *me.signals.pending.lock()));
+    drop(waiting);
     if let Some(signo) = stopped {
         stop::notify_parent(process, cld::STOPPED, signo);
     }
