@@ -102,12 +102,15 @@ pub(super) fn suite() -> Result<String> {
             expected.iter().any(|(_, result)| result == "ok"),
             "{module}: no test passes under runc: {expected:?}"
         );
-        let names: BTreeSet<_> = expected.iter().chain(&got).map(|(name, _)| name).collect();
-        for name in names {
-            let [linux, here] = [&expected, &got].map(|results| {
-                results.iter().find(|(one, _)| one == name).map_or("not run", |(_, result)| result.as_str())
-            });
-            match (kind(linux) == kind(here), KNOWN.iter().any(|(known, _)| known == name)) {
+        for (name, linux, here) in compare(&expected, &got) {
+            let mut here = here;
+            let known_here = KNOWN.iter().any(|(known, _)| *known == name);
+            if kind(&linux) != kind(&here) && !known_here {
+                // Some measure times, which a busy machine spoils: what differs is tried once more by itself.
+                println!("      {name}: {here}; once more");
+                here = alone(module, &name, &got)?;
+            }
+            match (kind(&linux) == kind(&here), known_here) {
                 (true, false) => agree += 1,
                 (false, true) => known += 1,
                 (true, true) => println!("      {name}: known to differ, yet it agrees"),
@@ -130,6 +133,23 @@ fn kind(result: &str) -> &str {
         Some((kind @ ("FAIL" | "ERROR"), _)) => kind,
         _ => result,
     }
+}
+
+/// Every test that either side ran, with what it ended with there and here.
+fn compare(expected: &Results, got: &Results) -> Vec<(String, String, String)> {
+    let names: BTreeSet<_> = expected.iter().chain(got).map(|(name, _)| name).collect();
+    let of = |results: &Results, name: &String| {
+        results.iter().find(|(one, _)| one == name).map_or("not run".to_owned(), |(_, result)| result.clone())
+    };
+    names.into_iter().map(|name| (name.clone(), of(expected, name), of(got, name))).collect()
+}
+
+/// What one test of a module ends with when the others are left out.
+fn alone(module: &str, name: &str, all: &Results) -> Result<String> {
+    let others: Vec<String> = all.iter().map(|(one, _)| one.clone()).filter(|one| one != name).collect();
+    let mut results = Results::new();
+    run(&runtime(), module, &others, &mut results)?;
+    Ok(results.into_iter().find(|(one, _)| one == name).map_or("not run".to_owned(), |(_, result)| result))
 }
 
 /// Runs a module, in several containers where one of its tests hangs or ends the container.
