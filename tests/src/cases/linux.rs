@@ -17,6 +17,9 @@ const LIMIT: u64 = 900;
 /// Containers that may die before the rest is given up.
 const DEATHS: usize = 20;
 
+/// Most cases that are tried once more.
+const AGAIN: usize = 8;
+
 /// What each case wrote, with how it ended.
 type Results = BTreeMap<String, String>;
 
@@ -26,8 +29,18 @@ pub(super) fn linux_cases() -> Result<String> {
     };
     let program = Path::new(&programs).join("linux-cases");
     let names = names(&program)?;
-    let expected = run_all("runc", &program, &names)?;
-    let got = run_all(&runtime(), &program, &names)?;
+    let mut expected = run_all("runc", &program, &names)?;
+    let mut got = run_all(&runtime(), &program, &names)?;
+    // Some wait for times, which a busy machine spoils on either side: few that differ are tried once more.
+    let differs = |name: &&String| {
+        expected.get(*name) != got.get(*name) && !KNOWN.iter().any(|(known, _)| known == name)
+    };
+    let again: Vec<String> = names.iter().filter(differs).cloned().collect();
+    if (1..=AGAIN).contains(&again.len()) {
+        println!("      once more: {}", again.join(", "));
+        expected.extend(run_all("runc", &program, &again)?);
+        got.extend(run_all(&runtime(), &program, &again)?);
+    }
     let mut differ = Vec::new();
     let mut agree = 0;
     for name in &names {
