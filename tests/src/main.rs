@@ -29,16 +29,7 @@ fn main() -> ExitCode {
         }
         let start = Instant::now();
         let reason = cases::KNOWN.iter().find(|(case, _)| *case == name).map(|(_, reason)| reason);
-        let mut result = case();
-        if let Err(error) = &result
-            && ["no end within", "triple fault"].iter().any(|what| error.to_string().contains(what))
-        {
-            // Shown, so that it is not forgotten: a container that hangs or dies now and then is a bug, but one run of it
-            // must not hide what the other cases say.
-            println!("HUNG  {name} ({:.1} s) {error:#}; once more", start.elapsed().as_secs_f32());
-            result = case();
-        }
-        match (result, reason) {
+        match (case(), reason) {
             (Err(error), Some(reason)) => {
                 known += 1;
                 println!("known {name} ({:.1} s) {reason}", start.elapsed().as_secs_f32());
