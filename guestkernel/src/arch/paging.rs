@@ -148,14 +148,15 @@ fn find_leaf(root: PhysAddr, va: u64) -> Option<&'static [Pte; ENTRIES]> {
     Some(table(at))
 }
 
-/// The last-level table for `va`; missing tables are made.
-fn make_leaf(root: PhysAddr, va: u64) -> Result<&'static [Pte; ENTRIES]> {
+/// The last-level table for `va`; missing tables are made and counted.
+fn make_leaf(root: PhysAddr, va: u64, tables: &mut u64) -> Result<&'static [Pte; ENTRIES]> {
     let mut at = root;
     for level in [3, 2, 1] {
         let entry = &table(at)[slot(va, level)];
         if !entry.is_present() {
             let new = frame::alloc_zeroed().ok_or(Errno::ENOMEM)?.into_raw();
             entry.set(new, PteFlags::from_bits_retain(TABLE_FLAGS));
+            *tables += 1;
         }
         at = entry.addr();
     }
@@ -166,7 +167,7 @@ fn make_leaf(root: PhysAddr, va: u64) -> Result<&'static [Pte; ENTRIES]> {
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the double has no kernel half"))]
 pub(super) fn map_kernel(root: PhysAddr, va: u64, page: PhysAddr) -> Result<()> {
     let flags = PteFlags::PRESENT | PteFlags::WRITE | PteFlags::NX | PteFlags::ACCESSED | PteFlags::DIRTY;
-    make_leaf(root, va)?[slot(va, 0)].set(page, flags | PteFlags::from_bits_retain(GLOBAL));
+    make_leaf(root, va, &mut 0)?[slot(va, 0)].set(page, flags | PteFlags::from_bits_retain(GLOBAL));
     Ok(())
 }
 
@@ -258,6 +259,8 @@ impl TableHandle {
 #[derive(Debug)]
 pub struct PageTable {
     root: PhysAddr,
+    /// Tables below the top-level one; they stay as long as it does.
+    tables: u64,
 }
 
 impl PageTable {
@@ -272,13 +275,19 @@ impl PageTable {
                 to.0.store(from.raw(), Ordering::Relaxed);
             }
         }
-        Ok(Self { root })
+        Ok(Self { root, tables: 0 })
     }
 
     /// Names the table for [`super::tlb`]: its physical address.
     #[must_use]
     pub const fn id(&self) -> u64 {
         self.root.0
+    }
+
+    /// Number of tables that it is made of, without the top-level one.
+    #[must_use]
+    pub const fn tables(&self) -> u64 {
+        self.tables
     }
 
     /// Physical address of the top-level table.
@@ -304,7 +313,7 @@ impl PageTable {
     /// # Errors
     /// `ENOMEM`.
     pub fn map(&mut self, va: u64, page: PhysAddr, flags: PteFlags) -> Result<()> {
-        make_leaf(self.root, va)?[slot(va, 0)].set(page, flags);
+        make_leaf(self.root, va, &mut self.tables)?[slot(va, 0)].set(page, flags);
         Ok(())
     }
 
@@ -313,7 +322,7 @@ impl PageTable {
     /// # Errors
     /// `ENOMEM`.
     pub fn entry(&mut self, va: u64) -> Result<&Pte> {
-        Ok(&make_leaf(self.root, va)?[slot(va, 0)])
+        Ok(&make_leaf(self.root, va, &mut self.tables)?[slot(va, 0)])
     }
 
     /// The entries for the pages from `va` on that lie in the same last-level table, at most `max`.
@@ -322,7 +331,7 @@ impl PageTable {
     /// `ENOMEM`.
     pub fn entries(&mut self, va: u64, max: usize) -> Result<&[Pte]> {
         let first = slot(va, 0);
-        let leaf = make_leaf(self.root, va)?;
+        let leaf = make_leaf(self.root, va, &mut self.tables)?;
         Ok(&leaf[first..(first + max).min(ENTRIES)])
     }
 
@@ -384,14 +393,14 @@ impl PageTable {
     pub fn copy_range(&mut self, parent: &mut Self, start: u64, end: u64, mode: CopyMode) -> Result<()> {
         let write = PteFlags::WRITE.bits();
         let dirty = PteFlags::DIRTY.bits();
-        let root = self.root;
+        let (root, tables) = (self.root, &mut self.tables);
         let mut leaf: Option<(u64, &[Pte; ENTRIES])> = None;
         walk(parent.root, start, end, &mut |va, entry| {
             let region = va / span(1);
             let target = match leaf {
                 Some((at, table)) if at == region => table,
                 _ => {
-                    let table = make_leaf(root, va)?;
+                    let table = make_leaf(root, va, tables)?;
                     leaf = Some((region, table));
                     table
                 }

@@ -13,11 +13,6 @@ use crate::{
     mem::{PAGE_SIZE, frame::Frame},
 };
 
-/// What one last-level table spans.
-const LEAF: u64 = PAGE_SIZE * 512;
-/// Tables above the last level that every space has.
-const UPPER_TABLES: u64 = 3;
-
 /// Pages of one area.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Measure {
@@ -48,11 +43,10 @@ impl AddressSpace {
             peak: inner.peak.max(inner.resident),
             locked: inner.locked(0, USER_END) / PAGE_SIZE,
             areas: inner.vmas.len() as u64,
-            tables: UPPER_TABLES * PAGE_SIZE,
+            tables: inner.table.tables() * PAGE_SIZE,
             ..Sizes::default()
         };
         let Inner { table, vmas, .. } = inner;
-        let mut leaf = 0;
         for (&start, vma) in vmas.iter() {
             let pages = (vma.end - start) / PAGE_SIZE;
             if is_data(vma.prot, vma.flags) {
@@ -65,14 +59,17 @@ impl AddressSpace {
             if matches!(vma.backing, Backing::Object(_)) {
                 table.for_range(start, vma.end, |_, _| sizes.shared += 1);
             }
-            let mut at = start.max(leaf);
-            while let Some(page) = table.first_occupied(at, vma.end) {
-                sizes.tables += PAGE_SIZE;
-                leaf = (page / LEAF + 1) * LEAF;
-                at = leaf;
-            }
         }
         sizes
+    }
+
+    /// Pages that its end would bring: mapped ones, tables, and what the kernel knows of its areas.
+    #[must_use]
+    pub fn footprint(&self) -> u64 {
+        /// Bytes for an area.
+        const AREA: u64 = 128;
+        let inner = self.inner.lock();
+        inner.resident + inner.table.tables() + inner.vmas.len() as u64 * AREA / PAGE_SIZE
     }
 
     /// Whether the page of `addr` is there.

@@ -7,7 +7,6 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
-use super::space::AddressSpace;
 use crate::{
     arch,
     mem::{PAGE_SIZE, frame, kstack},
@@ -73,8 +72,11 @@ fn total_pages() -> i64 {
 #[must_use]
 pub fn badness(process: &Process) -> Option<i64> {
     let adj = process.oom.adj.load(Ordering::Relaxed);
-    let mm = process.threads().iter().find_map(|task| task.address_space())?;
-    let stacks = process.threads().len() as u64 * kstack::STACK_SIZE / PAGE_SIZE;
+    let (mm, threads) = {
+        let inner = process.inner.lock();
+        (inner.threads.iter().find_map(|task| task.address_space())?, inner.threads.len())
+    };
+    let stacks = threads as u64 * kstack::STACK_SIZE / PAGE_SIZE;
     (adj > ADJ_MIN).then(|| (mm.footprint() + stacks) as i64 + i64::from(adj) * total_pages() / 1000)
 }
 
@@ -164,15 +166,5 @@ fn kill(victim: &Arc<Process>) {
     mm.reap();
     if let Err(error) = arch::hostcall::call(hostcall::Hostcall::OutOfMemory, [kills, 0, 0, 0, 0, 0]) {
         log::warn!("the host is not told of it: {error}");
-    }
-}
-
-impl AddressSpace {
-    /// Pages that its end would bring: mapped ones, tables, and what the kernel knows of its areas.
-    fn footprint(&self) -> u64 {
-        /// Bytes for an area.
-        const AREA: u64 = 128;
-        let sizes = self.sizes();
-        sizes.resident + (sizes.tables + sizes.areas * AREA) / PAGE_SIZE
     }
 }

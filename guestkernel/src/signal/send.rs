@@ -63,7 +63,7 @@ pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
 pub fn send_to_group(pgid: u32, info: SigInfo) -> Result<()> {
     let members: alloc::vec::Vec<_> = tree::lock()
         .group(pgid)
-        .filter(|node| node.zombie.is_none())
+        .filter(|node| node.zombie().is_none())
         .map(|node| node.process.clone())
         .collect();
     let mut result = Err(Errno::ESRCH);

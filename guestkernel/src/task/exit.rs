@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 
 use super::{
     Process, Task, current,
-    process::{GroupEnd, Phase},
+    process::GroupEnd,
     sched,
     tree::{self, Tree, Zombie},
 };
@@ -200,10 +200,7 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
         for child in tree.reparent(process.pid, reaper) {
             tell_parent(&mut tree, child, &mut notices);
         }
-        if let Some(node) = tree.node_mut(process.pid) {
-            node.zombie = Some(Zombie { status, uid, usage });
-            process.set_phase(Phase::Ended);
-        }
+        tree.end(process.pid, Zombie { status, uid, usage });
         tell_parent(&mut tree, process.pid, &mut notices);
     }
     for (to, info) in notices.signals {
@@ -222,7 +219,7 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
 /// Tells the parent of a zombie, or removes it when the parent does not want to know.
 fn tell_parent(tree: &mut Tree, pid: u32, notices: &mut Notices) {
     let Some(node) = tree.node(pid) else { return };
-    let Some(zombie) = node.zombie else { return };
+    let Some(&zombie) = node.zombie() else { return };
     let Some(parent) = tree.node(node.parent).map(|parent| parent.process.clone()) else { return };
     let signo = node.process.exit_signal.load(Ordering::Relaxed);
     if (1..=signal::MAX).contains(&signo) {
@@ -247,7 +244,7 @@ fn child_info(signo: u32, pid: u32, zombie: &Zombie) -> SigInfo {
 fn hang_up_orphans(tree: &Tree, pid: u32, notices: &mut Notices) {
     let Some(node) = tree.node(pid) else { return };
     let own = (node.pgid, node.sid);
-    let children = node.children.iter().filter_map(|child| tree.node(*child));
+    let children = node.children.iter().filter_map(|child| tree.node(child));
     let mut groups: Vec<u32> =
         children.filter(|child| child.sid == own.1 && child.pgid != own.0).map(|child| child.pgid).collect();
     if tree.node(node.parent).is_some_and(|parent| parent.sid == own.1 && parent.pgid != own.0) {
@@ -270,7 +267,7 @@ fn hang_up_orphans(tree: &Tree, pid: u32, notices: &mut Notices) {
 /// `PR_SET_PDEATHSIG`.
 fn signal_on_parent_death(tree: &Tree, pid: u32, notices: &mut Notices) {
     let Some(node) = tree.node(pid) else { return };
-    for child in node.children.iter().filter_map(|child| tree.node(*child)) {
+    for child in node.children.iter().filter_map(|child| tree.node(child)) {
         death_signals(&child.process, pid, &mut notices.signals);
     }
 }

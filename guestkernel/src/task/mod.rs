@@ -6,6 +6,7 @@
 //! Lock order: the tree, then `Process::inner`, then the locks inside a task; see `sync` for the rest.
 
 pub mod access;
+mod children;
 pub mod clone;
 pub mod cred;
 pub mod exec;

@@ -7,7 +7,12 @@ use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use hashbrown::HashMap;
 
-use super::{Process, Task, process::Phase, times::Usage};
+use super::{
+    Process, Task,
+    children::{Children, Place},
+    process::Phase,
+    times::Usage,
+};
 use crate::{
     errno::{Errno, Result},
     signal::SIGCHLD,
@@ -30,14 +35,23 @@ pub struct Node {
     pub parent: u32,
     /// The parent's thread that made it, or what took that one's place.
     pub parent_thread: u32,
-    /// Its children, oldest first, zombies included.
-    pub children: Vec<u32>,
+    /// Its children, zombies included.
+    pub children: Children,
+    /// Its own place among its parent's.
+    place: Place,
     /// Process group.
     pub pgid: u32,
     /// Session.
     pub sid: u32,
-    /// It has ended and waits to be waited for.
-    pub zombie: Option<Zombie>,
+    zombie: Option<Zombie>,
+}
+
+impl Node {
+    /// What is left of it, when it has ended and waits to be waited for.
+    #[must_use]
+    pub const fn zombie(&self) -> Option<&Zombie> {
+        self.zombie.as_ref()
+    }
 }
 
 /// What is left of a process that has ended.
@@ -131,11 +145,9 @@ impl Tree {
     pub fn add_process(&mut self, process: Arc<Process>, parent: u32) {
         let pid = process.pid;
         let (pgid, sid) = self.node(parent).map_or((pid, pid), |node| (node.pgid, node.sid));
-        if let Some(node) = self.node_mut(parent) {
-            node.children.push(pid);
-        }
-        let node =
-            Node { process, parent, parent_thread: parent, children: Vec::new(), pgid, sid, zombie: None };
+        let place = self.node_mut(parent).map_or(0, |node| node.children.add(pid, false));
+        let children = Children::default();
+        let node = Node { process, parent, parent_thread: parent, children, place, pgid, sid, zombie: None };
         self.nodes.get_or_insert_default().insert(pid, node);
     }
 
@@ -144,9 +156,20 @@ impl Tree {
         let node = self.nodes.as_mut()?.remove(&pid)?;
         node.process.set_phase(Phase::Reaped);
         if let Some(parent) = self.node_mut(node.parent) {
-            parent.children.retain(|&child| child != pid);
+            parent.children.remove(node.place);
         }
         Some(node)
+    }
+
+    /// Makes a process a zombie.
+    pub fn end(&mut self, pid: u32, zombie: Zombie) {
+        let Some(node) = self.node_mut(pid) else { return };
+        node.zombie = Some(zombie);
+        node.process.set_phase(Phase::Ended);
+        let (parent, place) = (node.parent, node.place);
+        if let Some(parent) = self.node_mut(parent) {
+            parent.children.end(place);
+        }
     }
 
     /// Adds a thread.
@@ -209,26 +232,25 @@ impl Tree {
     /// Gives the children of `pid` to another process. Those that are zombies.
     pub fn reparent(&mut self, pid: u32, to: u32) -> Vec<u32> {
         let children = self.node_mut(pid).map(|node| core::mem::take(&mut node.children)).unwrap_or_default();
-        let mut zombies = Vec::new();
-        for &child in &children {
+        let mut heir = self.node_mut(to).map(|node| core::mem::take(&mut node.children)).unwrap_or_default();
+        for child in children.iter() {
             if let Some(node) = self.node_mut(child) {
                 node.parent = to;
                 node.parent_thread = to;
                 node.process.exit_signal.store(SIGCHLD, Ordering::Relaxed);
-                if node.zombie.is_some() {
-                    zombies.push(child);
-                }
+                node.place = heir.add(child, node.zombie.is_some());
             }
         }
         if let Some(node) = self.node_mut(to) {
-            node.children.extend(children);
+            node.children = heir;
         }
-        zombies
+        children.ended().collect()
     }
 
     /// Children that the thread `from` of process `pid` made belong to its thread `to` from now on. Those children.
     pub fn hand_over(&mut self, pid: u32, from: u32, to: u32) -> Vec<Arc<Process>> {
-        let children = self.node(pid).map(|node| node.children.clone()).unwrap_or_default();
+        let children: Vec<u32> =
+            self.node(pid).map(|node| node.children.iter().collect()).unwrap_or_default();
         let mut moved = Vec::new();
         for child in children {
             if let Some(node) = self.node_mut(child).filter(|node| node.parent_thread == from) {
@@ -374,7 +396,7 @@ mod tests {
         assert_eq!(tree.reaper_of(4), 2);
         assert!(tree.reparent(4, 2).is_empty());
         assert_eq!(tree.parent_of(5), 2);
-        assert_eq!(tree.node(2).unwrap().children, [3, 5]);
+        assert_eq!(tree.node(2).unwrap().children.iter().collect::<Vec<_>>(), [3, 5]);
     }
 
     #[test]

@@ -99,23 +99,37 @@ fn look(
     which: Which,
     options: Options,
 ) -> Result<Option<(Waited, Option<Node>)>> {
-    let node = tree.node(process.pid).ok_or(Errno::ECHILD)?;
-    let mut exists = false;
-    for &pid in &node.children {
-        let Some(child) = tree.node(pid).filter(|child| matches(child, thread, which, options)) else {
-            continue;
+    let children = &tree.node(process.pid).ok_or(Errno::ECHILD)?.children;
+    let child = |pid| {
+        tree.node(pid)
+            .filter(|child| child.parent == process.pid && matches(child, thread, which, options))
+            .and_then(|child| report(child, options))
+    };
+    let living = options.intersects(Options::STOPPED | Options::CONTINUED);
+    let found = match which {
+        Which::Pid(pid) => child(pid),
+        // Only zombies have something to say, and they are few.
+        _ if !living => children.ended().find_map(child),
+        _ => children.iter().find_map(child),
+    };
+    let Some(waited) = found else {
+        let eligible = |pid| {
+            tree.node(pid)
+                .is_some_and(|child| child.parent == process.pid && matches(child, thread, which, options))
         };
-        exists = true;
-        if let Some(waited) = report(child, options) {
-            let over = child.zombie.is_some() && !options.contains(Options::NOWAIT);
-            let node = if over { tree.remove_process(pid) } else { None };
-            if let Some(node) = &node {
-                collect_usage(process, &node.process, &waited.usage);
-            }
-            return Ok(Some((waited, node)));
-        }
+        let exists = match which {
+            Which::Pid(pid) => eligible(pid),
+            _ => children.iter().any(eligible),
+        };
+        return if exists { Ok(None) } else { Err(Errno::ECHILD) };
+    };
+    let over = tree.node(waited.pid).is_some_and(|child| child.zombie().is_some());
+    let node =
+        if over && !options.contains(Options::NOWAIT) { tree.remove_process(waited.pid) } else { None };
+    if let Some(node) = &node {
+        collect_usage(process, &node.process, &waited.usage);
     }
-    if exists { Ok(None) } else { Err(Errno::ECHILD) }
+    Ok(Some((waited, node)))
 }
 
 fn matches(child: &Node, thread: Option<u32>, which: Which, options: Options) -> bool {
@@ -133,7 +147,7 @@ fn matches(child: &Node, thread: Option<u32>, which: Which, options: Options) ->
 /// What there is to say of a child.
 fn report(child: &Node, options: Options) -> Option<Waited> {
     let pid = child.process.pid;
-    if let Some(zombie) = &child.zombie {
+    if let Some(zombie) = child.zombie() {
         let waited = Waited { pid, uid: zombie.uid, status: zombie.status, usage: zombie.usage };
         return options.contains(Options::EXITED).then_some(waited);
     }
@@ -175,7 +189,7 @@ mod tests {
     }
 
     fn end(tree: &mut Tree, pid: u32, status: i32) {
-        tree.node_mut(pid).unwrap().zombie = Some(Zombie { status, uid: 0, usage: Usage::default() });
+        tree.end(pid, Zombie { status, uid: 0, usage: Usage::default() });
     }
 
     #[test]
