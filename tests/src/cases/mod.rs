@@ -79,6 +79,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("hostile-bombs", hostile::bombs),
     ("hostile-signals", hostile::signals),
     ("hostile-calls", hostile::calls),
+    ("hostile-elves", hostile::elves),
 ];
 
 /// Cases that fail for a reason that is known: what is missing. One that passes every time is to leave the list.

@@ -1,5 +1,6 @@
 //! Random system calls with random arguments.
 
+use super::random::Random;
 use std::{
     ptr,
     sync::atomic::{AtomicU64, Ordering},
@@ -14,7 +15,7 @@ const ROUND: Duration = Duration::from_millis(1500);
 const NUMBERS: u64 = 480;
 
 /// Numbers that turn up as arguments: edges of types, flags, signals, addresses of nobody and of the kernel.
-const VALUES: &[u64] = &[
+pub(crate) const VALUES: &[u64] = &[
     0,
     1,
     2,
@@ -67,21 +68,7 @@ const VALUES: &[u64] = &[
 const STRINGS: &[u8] = b"/\0.\0..\0/proc/self/mem\0/proc/self/fd/1\0/dev/zero\0/dev/full\0file\0/tmp/x\0/bin/busybox\0\
     /proc/self/maps\0/proc/1/status\0/sys\0a/b/c\0user.x\0/dev/null\0/etc/passwd\0/dev/shm/x\0/proc/self/oom_score_adj\0";
 
-/// Random numbers.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 16) % end
-    }
-
     /// An argument: of memory, a descriptor, a special value, or anything.
     fn argument(&mut self, memory: u64) -> u64 {
         match self.below(12) {
@@ -107,13 +94,13 @@ impl Random {
 /// Calls until `end`; `seed` begins the random numbers.
 pub(crate) fn run(end: Instant, seed: u64) {
     let made = super::bombs::shared();
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     while Instant::now() < end {
         for _ in 0..PROCESSES {
             let own = random.next() | 1;
             // SAFETY: the child of a program with one thread.
             match unsafe { libc::fork() } {
-                0 => call(Random(own), made),
+                0 => call(Random::new(own), made),
                 -1 => std::thread::sleep(Duration::from_millis(20)),
                 _ => {}
             }

@@ -1,12 +1,14 @@
 //! `hostile`: what a container does that wants to harm whoever runs it. The first process of its container.
 //!
-//! usage: hostile fork|threads|memory|signals SECONDS, hostile calls SECONDS SEED
+//! usage: hostile fork|threads|memory|signals SECONDS, hostile calls|elves SECONDS SEED
 //!
 //! It goes on for that long (or until it is killed), then writes what it has done and ends with status 0.
-#![allow(missing_docs, unsafe_code, reason = "a program of the tests")]
+#![allow(missing_docs, unsafe_code, clippy::expect_used, reason = "a program of the tests")]
 
 mod bombs;
 mod calls;
+mod elves;
+mod random;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,9 @@ fn main() {
         "threads" => bombs::threads(end),
         "memory" => bombs::memory(end),
         "signals" => bombs::signals(end),
+        // What a malformed file of this program does that runs after all.
+        "nothing" => return,
+        "elves" => elves::run(end, number(2)),
         "calls" => calls::run(end, number(2)),
         other => {
             eprintln!("{other:?} is no attack");
