@@ -8,7 +8,7 @@ use super::{
     vma::{Backing, Prot, Vma, VmaFlags},
 };
 use crate::{
-    arch::{PhysAddr, USER_END, paging::PteFlags},
+    arch::{PhysAddr, USER_END, paging::PteFlags, tlb},
     errno::{Errno, Result},
     mem::{PAGE_SIZE, frame::Frame},
 };
@@ -24,6 +24,8 @@ pub struct Measure {
     pub shared: u64,
     /// Of those: written since they were mapped.
     pub dirty: u64,
+    /// Of the resident ones: used since that was last forgotten.
+    pub referenced: u64,
     /// Of the dirty ones: shared.
     pub shared_dirty: u64,
     /// Its part of each resident page, bytes.
@@ -93,6 +95,22 @@ impl AddressSpace {
         policies
     }
 
+    /// Forgets which pages were used: those of anonymous areas, of files', or (`None`) of all.
+    pub fn forget_references(&self, anonymous: Option<bool>) {
+        let mut inner = self.inner.lock();
+        let Inner { table, vmas, .. } = &mut *inner;
+        let mut cleared = false;
+        for (&start, vma) in vmas.iter() {
+            if anonymous.is_none_or(|wanted| wanted == matches!(vma.backing, Backing::Anonymous)) {
+                table.for_range(start, vma.end, |_, entry| cleared |= entry.clear_flags(PteFlags::ACCESSED));
+            }
+        }
+        if cleared {
+            // Else the CPU would not set the bit again for as long as it keeps the translation.
+            tlb::flush_mm(table.id());
+        }
+    }
+
     /// Makes the peaks what is there now.
     pub fn reset_peak(&self) {
         let mut inner = self.inner.lock();
@@ -154,6 +172,7 @@ fn measure(inner: &mut Inner, start: u64, vma: &Vma, zero: Option<PhysAddr>) -> 
         }
         let dirty = flags.contains(PteFlags::DIRTY) || anonymous;
         sum.shared += u64::from(owners > 1);
+        sum.referenced += u64::from(flags.contains(PteFlags::ACCESSED));
         sum.dirty += u64::from(dirty);
         sum.shared_dirty += u64::from(dirty && owners > 1);
     });

@@ -125,7 +125,7 @@ fn counts(out: &mut String, measure: &Measure, locked: u64) {
         ("Shared_Dirty", kb(measure.shared_dirty)),
         ("Private_Clean", kb(private_clean)),
         ("Private_Dirty", kb(private_dirty)),
-        ("Referenced", kb(measure.resident)),
+        ("Referenced", kb(measure.referenced)),
         ("Anonymous", kb(measure.anonymous)),
         ("LazyFree", 0),
         ("AnonHugePages", 0),

@@ -82,17 +82,18 @@ fn adjust(id: Id, adj: i32, old_scale: bool) -> Result<()> {
 
 /// A write to `clear_refs`.
 fn clear(id: Id, bytes: &[u8]) -> Result<()> {
-    const ALL: i32 = 1;
-    const PEAK: i32 = 5;
     let what = number(bytes)?;
-    if !(ALL..=PEAK).contains(&what) {
+    if !(1..=5).contains(&what) {
         return Err(Errno::EINVAL);
     }
-    // What was referenced is not kept apart from what is there, so there is nothing to clear of it.
-    if what == PEAK
-        && let Some(mm) = id.task()?.address_space()
-    {
-        mm.reset_peak();
+    let Some(mm) = id.task()?.address_space() else { return Ok(()) };
+    match what {
+        1 => mm.forget_references(None),
+        2 => mm.forget_references(Some(true)),
+        3 => mm.forget_references(Some(false)),
+        // Soft-dirty bits: as on a kernel without them, `pagemap` never shows any.
+        4 => {}
+        _ => mm.reset_peak(),
     }
     Ok(())
 }

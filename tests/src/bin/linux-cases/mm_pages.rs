@@ -457,6 +457,24 @@ pub(crate) const CASES: &[Case] = &[
         }
         out.ret("read", call!(SYS_open, sys::c(name), libc::O_RDONLY).min(0));
     }),
+    case("mm/clear-refs-references", &["/proc/PID/clear_refs", "/proc/PID/smaps"], |out| {
+        let base = room(8);
+        put(base, 8, RW);
+        (0..8).for_each(|page| poke(base + page * PAGE, 1));
+        let referenced = || {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+            let mut lines = maps.lines().skip_while(|line| !line.starts_with(&format!("{base:x}-")));
+            lines.find(|line| line.starts_with("Referenced:")).unwrap_or_default().to_owned()
+        };
+        out.say(referenced());
+        for what in ["3", "2", "1"] {
+            out.ret(what, set("/proc/self/clear_refs", what));
+            out.say(referenced());
+            poke(base + PAGE, 1);
+            peek(base + 3 * PAGE);
+            out.say(referenced());
+        }
+    }),
     case("mm/clear-refs-peak", &["/proc/PID/clear_refs"], |out| {
         let base = anon(2048);
         (0..2048).for_each(|page| poke(base + page * PAGE, 1));
