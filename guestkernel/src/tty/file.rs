@@ -59,9 +59,9 @@ struct Patience {
 }
 
 impl Patience {
-    fn new(canonical: bool, (minimum, time): (u8, u8)) -> Self {
+    fn new(by_lines: bool, (minimum, time): (u8, u8)) -> Self {
         let time = u64::from(time) * TENTH;
-        match (canonical, minimum, time) {
+        match (by_lines, minimum, time) {
             (true, ..) => Self { minimum: 0, deadline: None, gap: 0, looks: false },
             (false, 0, 0) => Self { minimum: 1, deadline: None, gap: 0, looks: true },
             (false, 0, _) => {
@@ -123,9 +123,12 @@ impl End {
             if !own.line.has_input(false) {
                 return if own.other_closed { Look::Gone } else { Look::Empty };
             }
+            // Only then a writer may wait; others are not to be woken for nothing.
+            if own.store.is_full() {
+                other.line.note_room();
+            }
             if own.line.is_canonical() {
                 *done = own.line.read_line(buffer);
-                other.line.note_room();
                 return Look::Done;
             }
             if own.packets && *done == 0 {
@@ -142,7 +145,6 @@ impl End {
             if more && *done >= minimum {
                 *done += own.line.read_bytes(&mut buffer[*done..]).0;
             }
-            other.line.note_room();
             if *done >= minimum.min(piece) { Look::Done } else { Look::More }
         })
     }
@@ -151,7 +153,7 @@ impl End {
         let mut patience = {
             let mut state = self.pty.lock();
             let line = &state.ends(self.side).0.line;
-            Patience::new(line.is_canonical(), line.minimum_and_time())
+            Patience::new(line.is_by_lines(), line.minimum_and_time())
         };
         let mut done = 0;
         let result = loop {
@@ -224,12 +226,11 @@ impl End {
         if done != 0 { Ok(done) } else { Err(error) }
     }
 
-    /// Whether something can be written now: room for whatever one character becomes.
+    /// Whether something can be written now.
     fn has_room(&self) -> bool {
         let mut state = self.pty.lock();
         let (own, other) = state.ends(self.side);
-        use super::line::Output;
-        !own.line.is_stopped() && other.store.room() >= 8
+        !own.line.is_stopped() && !other.store.is_full()
     }
 }
 

@@ -30,12 +30,21 @@ pub const CONTROLLING: usize = 0;
 /// The end that programs run on, `/dev/pts/N`.
 pub const PROGRAM: usize = 1;
 
+/// Most bytes that one printed character becomes: a tab's blanks.
+const WIDEST: usize = 8;
 /// Bytes on their way to an end that its line discipline has not taken.
 const STORE: usize = 8192;
 
 /// Bytes that wait for a line discipline. Their memory is there from the start, so that none is ever lost.
 #[derive(Debug)]
 pub(super) struct Store(Vec<u8>);
+
+impl Store {
+    /// Whether there may be no room for what one character becomes.
+    pub(super) fn is_full(&self) -> bool {
+        self.room() < WIDEST
+    }
+}
 
 impl Output for Store {
     fn room(&self) -> usize {

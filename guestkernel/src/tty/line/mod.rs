@@ -153,6 +153,12 @@ impl Line {
         self.lflag(ICANON) && !self.lflag(EXTPROC)
     }
 
+    /// Whether a read ends with what there is: `VMIN` and `VTIME` mean nothing.
+    #[must_use]
+    pub const fn is_by_lines(&self) -> bool {
+        self.lflag(ICANON)
+    }
+
     /// `VMIN` and `VTIME`.
     #[must_use]
     pub const fn minimum_and_time(&self) -> (u8, u8) {
