@@ -23,4 +23,5 @@ pub mod sync;
 pub mod syscall;
 pub mod task;
 pub mod time;
+pub mod tty;
 pub mod uio;

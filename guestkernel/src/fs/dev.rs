@@ -6,6 +6,7 @@ use linux_raw_sys::general::S_IFCHR;
 use super::file::{File, FileOps};
 use crate::{
     errno::{Errno, Result},
+    task::current,
     uio::{Sink, Source},
 };
 
@@ -34,16 +35,23 @@ pub const LINKS: [(&[u8], &[u8]); 5] = [
     (b"ptmx", b"pts/ptmx"),
 ];
 
+/// The numbers of `ptmx`, whichever pseudo-terminals it gives.
+pub const PTMX: u64 = make(5, 2);
+/// The major number of pseudo-terminals.
+pub const PTS_MAJOR: u64 = 136;
+
 /// Opens a device node.
 ///
 /// # Errors
-/// `ENXIO` for a device that does not exist.
+/// `ENXIO` for a device that does not exist, or for `/dev/tty` where there is no terminal; `EIO` for a
+/// pseudo-terminal by its numbers, which are those of some devpts.
 pub fn open(rdev: u64, kind: u32, _flags: u32) -> Result<Arc<dyn FileOps>> {
     const NULL: u64 = make(1, 3);
     const ZERO: u64 = make(1, 5);
     const FULL: u64 = make(1, 7);
     const RANDOM: u64 = make(1, 8);
     const URANDOM: u64 = make(1, 9);
+    const TTY: u64 = make(5, 0);
     if kind != S_IFCHR {
         return Err(Errno::ENXIO);
     }
@@ -52,6 +60,8 @@ pub fn open(rdev: u64, kind: u32, _flags: u32) -> Result<Arc<dyn FileOps>> {
         ZERO => Ok(Arc::new(Zero)),
         FULL => Ok(Arc::new(Full)),
         RANDOM | URANDOM => Ok(Arc::new(Random)),
+        TTY => current().process.tty.terminal().ok_or(Errno::ENXIO)?.reopen(),
+        _ if rdev >> 8 & 0xfff == PTS_MAJOR => Err(Errno::EIO),
         _ => Err(Errno::ENXIO),
     }
 }

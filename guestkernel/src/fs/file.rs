@@ -9,9 +9,9 @@ use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hostcall::Attr;
 use linux_raw_sys::general::{
-    O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOCTTY, O_NOFOLLOW,
-    O_NONBLOCK, O_PATH, O_RDONLY, O_SYNC, O_TRUNC, O_WRONLY, SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE,
-    SEEK_SET,
+    O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOCTTY,
+    O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_SYNC, O_TRUNC, O_WRONLY, S_IFCHR, SEEK_CUR, SEEK_DATA,
+    SEEK_END, SEEK_HOLE, SEEK_SET,
 };
 
 use super::{
@@ -25,6 +25,7 @@ use crate::{
     signal::{self, SigInfo},
     sync::Mutex,
     task::{rlimit::Resource, wait::WaitQueue},
+    tty,
     uio::{Sink, Source},
 };
 
@@ -207,11 +208,18 @@ impl File {
         if writes {
             super::busy::begin_write(&inode)?;
         }
-        let ops = inode.clone().open(flags).inspect_err(|_| {
+        let opened = super::devpts::open_foreign_ptmx(&path, &inode);
+        let ops = opened.unwrap_or_else(|| inode.clone().open(flags)).inspect_err(|_| {
             if writes {
                 super::busy::end_write(&inode);
             }
         })?;
+        if inode.kind() == S_IFCHR {
+            if flags & O_DIRECT != 0 {
+                return Err(Errno::EINVAL);
+            }
+            tty::file::opened(&ops, flags);
+        }
         let mut file = Self::with(ops, path, inode, flags | O_LARGEFILE);
         file.writes = writes;
         Ok(Arc::new(file))

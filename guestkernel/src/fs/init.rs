@@ -9,7 +9,7 @@ use linux_raw_sys::general::{MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, S_IFCHR, S_
 
 use super::{
     dentry::Dentry,
-    dev,
+    dev, devpts,
     hostfs::{self, HostFs, host::Vmm},
     inode::{Inode, NewNode},
     mount::{Mount, Namespace, Path},
@@ -48,12 +48,11 @@ pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
 }
 
 fn add(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
-    let (root, kind) = source(spec)?;
+    let (root, kind, data) = source(spec)?;
     let directory = root.is_dir();
     let is_dev = kind == "tmpfs" && spec.destination == b"/dev";
     let point = make_point(namespace, &spec.destination, directory)?;
     let source = String::from_utf8_lossy(&spec.source);
-    let data = String::from_utf8_lossy(&spec.data);
     let mount = Mount::new(Dentry::root(root.clone()), &kind, &source, spec.flags & !HOW, &data);
     namespace.attach(&mount, &point)?;
     if is_dev {
@@ -62,25 +61,30 @@ fn add(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
     Ok(())
 }
 
-/// The root of what is mounted, and the name of its type.
-fn source(spec: &MountSpec) -> Result<(Arc<dyn Inode>, String)> {
+/// The root of what is mounted, the name of its type, and the options that are shown.
+fn source(spec: &MountSpec) -> Result<(Arc<dyn Inode>, String, String)> {
+    let data = String::from_utf8_lossy(&spec.data).into_owned();
     match &spec.kind {
         MountKind::Host { handle } => {
             let tree = HostFs::new(&Vmm, hostfs::windows(), false);
-            Ok((tree.root(*handle)?, "ext4".into()))
+            Ok((tree.root(*handle)?, "ext4".into(), data))
+        }
+        MountKind::Internal { fs } if fs == "devpts" => {
+            let (root, options) = devpts::mount(&spec.data)?;
+            Ok((root, fs.clone(), options))
         }
         MountKind::Internal { fs } => {
             let root: Arc<dyn Inode> = match fs.as_str() {
                 "proc" => proc::root(),
                 "sysfs" => sysfs::root(),
-                "tmpfs" | "ramfs" | "mqueue" | "devpts" | "cgroup" | "cgroup2" | "devtmpfs" => {
+                "tmpfs" | "ramfs" | "mqueue" | "cgroup" | "cgroup2" | "devtmpfs" => {
                     tmpfs(&spec.data, if fs == "tmpfs" { 0o1777 } else { 0o755 })
                 }
                 _ => return Err(Errno::ENODEV),
             };
             // The sandbox has the unified hierarchy alone; runc mounts it under either name.
             let shown = if fs == "cgroup" { "cgroup2" } else { fs };
-            Ok((root, shown.into()))
+            Ok((root, shown.into(), data))
         }
     }
 }

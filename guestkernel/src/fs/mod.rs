@@ -15,6 +15,7 @@ pub mod context;
 mod copy;
 pub mod dentry;
 pub mod dev;
+pub mod devpts;
 pub mod epoll;
 pub mod eventfd;
 pub mod fdtable;

@@ -431,7 +431,10 @@ pub fn getsid(args: &Args) -> Result<u64> {
 
 /// setsid(2).
 pub fn setsid(_: &Args) -> Result<u64> {
-    tree::lock().new_session(current().process.pid).map(u64::from)
+    let me = current();
+    let session = tree::lock().new_session(me.process.pid)?;
+    me.process.tty.set(None);
+    Ok(u64::from(session))
 }
 
 /// `set_tid_address(2)`.

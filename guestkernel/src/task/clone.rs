@@ -190,6 +190,7 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
         Ordering::Relaxed,
     );
     process.no_huge_pages.store(parent.no_huge_pages.load(Ordering::Relaxed), Ordering::Relaxed);
+    process.tty.set(parent.tty.terminal());
     process.dumpable.store(parent.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     process.oom.inherit(&parent.oom);
     process.inner.lock().exe = parent.inner.lock().exe.clone();

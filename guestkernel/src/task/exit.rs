@@ -25,6 +25,7 @@ use crate::{
     },
     syscall::strace,
     time::{posix, timer},
+    tty,
 };
 
 /// Ends the whole group with this wait status.
@@ -190,6 +191,7 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
         log::debug!("the first process ended with status {status:#x}");
         arch::exit_sandbox(status);
     }
+    tty::control::leave(process, true);
     let usage = process.usage();
     let mut notices = Notices::default();
     {

@@ -109,6 +109,8 @@ pub struct Process {
     pub start_ns: u64,
     /// POSIX timers.
     pub timers: SpinLock<time::posix::Timers>,
+    /// Its controlling terminal.
+    pub tty: crate::tty::control::Controlled,
     /// What waits for its CPU time.
     pub cpu_timers: time::cpu_timer::CpuTimers,
 }
@@ -136,6 +138,7 @@ impl Process {
             faults: [AtomicU64::new(0), AtomicU64::new(0)],
             start_ns: crate::arch::clock::monotonic_ns(),
             timers: SpinLock::default(),
+            tty: Default::default(),
             cpu_timers: time::cpu_timer::CpuTimers::new(rlimits.0[Resource::Cpu as usize]),
         }
     }

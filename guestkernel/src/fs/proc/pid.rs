@@ -333,10 +333,12 @@ fn stat(id: Id) -> Result<Vec<u8>> {
     let most = process.rlimit(task::rlimit::Resource::Rss).soft;
     let (blocked, pending) = task.as_ref().map_or((0, 0), |task| (task.blocked().0, 0u64));
     let [user, system] = process.usage().ticks();
+    let (tty, foreground) =
+        process.tty.terminal().map_or((0, -1), |tty| (tty.number(), i64::from(tty.control().group())));
     let mut out = String::new();
     let _ = writeln!(
         out,
-        "{} ({name}) {state} {ppid} {pgid} {sid} 0 -1 4194304 {} 0 {} 0 {user} {system} 0 0 {priority} {nice} {} 0 {start} {size} {rss} \
+        "{} ({name}) {state} {ppid} {pgid} {sid} {tty} {foreground} 4194304 {} 0 {} 0 {user} {system} 0 0 {priority} {nice} {} 0 {start} {size} {rss} \
          {most} {} {} {} 0 0 {pending} {blocked} 0 0 0 0 0 17 {} {real_time} {policy} 0 0 0 {} {} {} {} {} {} {} 0",
         if id.thread { id.tid } else { process.pid },
         process.faults[0].load(Ordering::Relaxed),

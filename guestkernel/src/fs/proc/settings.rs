@@ -5,7 +5,10 @@ use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 use super::{DIR, FILE, dir, owner};
 use crate::{
     errno::{Errno, Result},
-    fs::static_fs::{Node, Table, What},
+    fs::{
+        devpts,
+        static_fs::{Node, Table, What},
+    },
     mm::commit,
     random,
     sync::{Once, SpinLock},
@@ -117,7 +120,13 @@ static RANDOM: Table<5> = Table::new([
     (b"uuid", FILE, || line(155, uuid)),
 ]);
 
-static KERNEL: Table<20> = Table::new([
+static PTY: Table<3> = Table::new([
+    (b"max", FILE, || kept(131, (0, i32::MAX as u32), devpts::max, devpts::set_max)),
+    (b"nr", FILE, || line(132, || format!("{}", devpts::count()))),
+    (b"reserve", FILE, || kept(133, (0, i32::MAX as u32), devpts::reserve, devpts::set_reserve)),
+]);
+
+static KERNEL: Table<21> = Table::new([
     (b"cap_last_cap", FILE, || line(110, || "40".into())),
     (b"core_pattern", FILE, || line(111, || "core".into())),
     (b"domainname", FILE, || line(112, || text_of(&uts::domainname()))),
@@ -131,6 +140,7 @@ static KERNEL: Table<20> = Table::new([
     (b"overflowgid", FILE, || line(120, || "65534".into())),
     (b"overflowuid", FILE, || line(121, || "65534".into())),
     (b"pid_max", FILE, || line(122, || format!("{}", tree::PID_MAX))),
+    (b"pty", DIR, || dir(130, Ref(&PTY))),
     (b"random", DIR, || dir(123, Ref(&RANDOM))),
     (b"randomize_va_space", FILE, || line(124, || "2".into())),
     (b"sem", FILE, || line(125, || "32000\t1024000000\t500\t32000".into())),

@@ -24,6 +24,10 @@ mod memory_race;
 mod mm_pages;
 mod out;
 mod process;
+mod pty;
+mod pty_jobs;
+mod pty_line;
+mod pty_tools;
 mod rseq;
 mod sched;
 mod signal;
@@ -98,6 +102,9 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     vdso::CASES,
     exec::CASES,
     rseq::CASES,
+    pty::CASES,
+    pty_line::CASES,
+    pty_jobs::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
