@@ -10,6 +10,7 @@ mod bomb;
 mod clock;
 mod exec;
 mod exec_tools;
+mod files;
 mod futex;
 mod harness;
 mod memory;
@@ -45,6 +46,7 @@ mod unix_pass;
 mod unix_stream;
 mod unix_wait;
 mod vdso;
+mod xattr;
 
 pub(crate) use out::Out;
 
@@ -98,6 +100,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     vdso::CASES,
     exec::CASES,
     rseq::CASES,
+    xattr::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
