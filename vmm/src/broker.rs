@@ -1,7 +1,7 @@
 //! The file broker: the one thread of a sandbox process that may act on files of other owners.
 //!
-//! The threads that run the guest and serve its calls have no capability at all. The broker's thread has four
-//! (`CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_FSETID`) and does one thing with them: the calls of
+//! The threads that run the guest and serve its calls have no capability at all. The broker's thread has five
+//! (`CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_FSETID`, `CAP_SETFCAP`) and does one thing with them: the calls of
 //! [`FileOp`], when the host has refused one to an ordinary thread. It is behind the same filter and in the same
 //! jail, whose root is empty: with these capabilities there is nothing to reach but what lies beneath the trees that
 //! the container was given, where the container's superuser may do all that they allow anyway.
@@ -27,7 +27,8 @@ use crate::{
 const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::FSETID);
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::SETFCAP);
 
 /// Longest request, bytes: a link's target, a name, and a few numbers.
 const REQUEST: usize = 4096 + 512;
@@ -39,6 +40,8 @@ const STACK: usize = 64 * 1024;
 struct Desk {
     /// An encoded [`FileOp`]; empty when there is none.
     request: Vec<u8>,
+    /// What goes with it, and then with the answer.
+    bytes: Vec<u8>,
     /// A descriptor's number or 0.
     answer: Option<Result<RawFd, Errno>>,
 }
@@ -78,17 +81,21 @@ impl Broker {
     }
 
     /// Has the broker make a call.
-    pub(crate) fn ask(&self, op: &FileOp<'_>) -> Result<RawFd, Errno> {
-        let mut bytes = [0; REQUEST];
-        let request = postcard::to_slice(op, &mut bytes).map_err(|_| Errno::NAMETOOLONG)?;
+    pub(crate) fn ask(&self, op: &FileOp<'_>, bytes: &mut Vec<u8>) -> Result<RawFd, Errno> {
+        let mut request = [0; REQUEST];
+        let request = postcard::to_slice(op, &mut request).map_err(|_| Errno::NAMETOOLONG)?;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut desk = self.shared.desk();
         desk.request.clear();
         desk.request.extend_from_slice(request);
+        std::mem::swap(&mut desk.bytes, bytes);
         self.shared.changed.notify_all();
         loop {
             match desk.answer.take() {
-                Some(answer) => return answer,
+                Some(answer) => {
+                    std::mem::swap(&mut desk.bytes, bytes);
+                    return answer;
+                }
                 None => desk = self.shared.changed.wait(desk).unwrap_or_else(PoisonError::into_inner),
             }
         }
@@ -106,15 +113,17 @@ fn serve(shared: &Shared, descriptors: &OwnedFd) {
             continue;
         }
         let request = std::mem::take(&mut desk.request);
+        let mut bytes = std::mem::take(&mut desk.bytes);
         drop(desk);
         let answer = match &kept {
-            Ok(()) => decode(&request).and_then(|op| op.perform(descriptors.as_fd())),
+            Ok(()) => decode(&request).and_then(|op| op.perform(descriptors.as_fd(), &mut bytes)),
             Err(_) => Err(Errno::PERM),
         };
         desk = shared.desk();
         // The buffer goes back, so that a request does not allocate.
         desk.request = request;
         desk.request.clear();
+        desk.bytes = bytes;
         desk.answer = Some(answer);
         shared.changed.notify_all();
     }
@@ -163,16 +172,21 @@ mod tests {
                 scope.spawn(move || {
                     for _ in 0..50 {
                         let name = [b'a' + number];
-                        broker.ask(&FileOp::Mkdir { dir: raw(dir), name: &name, mode: 0o700 }).unwrap();
+                        broker
+                            .ask(&FileOp::Mkdir { dir: raw(dir), name: &name, mode: 0o700 }, &mut Vec::new())
+                            .unwrap();
                         let again = FileOp::Mkdir { dir: raw(dir), name: &name, mode: 0o700 };
-                        assert_eq!(broker.ask(&again), Err(Errno::EXIST));
+                        assert_eq!(broker.ask(&again, &mut Vec::new()), Err(Errno::EXIST));
                         let gone = FileOp::Unlink { dir: raw(dir), name: &name, directory: true };
-                        broker.ask(&gone).unwrap();
+                        broker.ask(&gone, &mut Vec::new()).unwrap();
                     }
                 });
             }
         });
-        assert_eq!(broker.ask(&FileOp::Mkdir { dir: raw(&dir), name: b"..", mode: 0 }), Err(Errno::INVAL));
+        assert_eq!(
+            broker.ask(&FileOp::Mkdir { dir: raw(&dir), name: b"..", mode: 0 }, &mut Vec::new()),
+            Err(Errno::INVAL)
+        );
         assert!(fs::metadata(&place).unwrap().is_dir() && fs::metadata(&place).unwrap().nlink() >= 1);
         fs::remove_dir_all(&place).unwrap();
     }

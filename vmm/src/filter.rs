@@ -112,6 +112,10 @@ fn number(name: &str) -> Option<i64> {
         "fsync" => libc::SYS_fsync,
         "fdatasync" => libc::SYS_fdatasync,
         "fstatfs" => libc::SYS_fstatfs,
+        "fgetxattr" => libc::SYS_fgetxattr,
+        "fsetxattr" => libc::SYS_fsetxattr,
+        "flistxattr" => libc::SYS_flistxattr,
+        "fremovexattr" => libc::SYS_fremovexattr,
         "mmap" => libc::SYS_mmap,
         _ => return None,
     })

@@ -3,7 +3,7 @@
 //! Everything that the sandbox may reach on the host is a descriptor. Trees are cloned first (`open_tree`):
 //! each clone is a mount of its own whose top is the tree's root, so that even `..` from such a descriptor
 //! leads nowhere. Then the process gets mount, IPC, UTS and cgroup namespaces of its own and an empty,
-//! read-only root, and loses every capability; only the [broker](crate::broker)'s thread keeps four. No network namespace is
+//! read-only root, and loses every capability; only the [broker](crate::broker)'s thread keeps five. No network namespace is
 //! made: the seccomp filter lets no socket be created, and making one costs more than the rest of the jail together.
 
 use rustix::{

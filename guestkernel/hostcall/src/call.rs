@@ -14,6 +14,9 @@ pub const LOG_TRACE: u64 = 6;
 /// Most bytes of one `PopulateMemory`.
 pub const MAX_POPULATE: u64 = 2 << 20;
 
+/// Longest value of an extended attribute, and longest list of names, in bytes.
+pub const MAX_XATTR: u64 = 65536;
+
 /// Most [`IoRange`]s in one call.
 pub const MAX_IO_RANGES: usize = 128;
 
@@ -176,6 +179,21 @@ hostcalls! {
     FsStatfs = 49, host: ["fstatfs"];
     /// fallocate(2): `a0` = file, `a1` = mode, `a2` = offset, `a3` = length.
     FsAllocate = 50, host: ["fallocate"];
+    /// Value of an extended attribute. `a0` = inode handle, open, of a regular file or directory, `a1` = name
+    /// length, `a2` = gpa, `a3` = capacity; `data` = name: `user.` and more, or `security.capability`; others are
+    /// `-EOPNOTSUPP`. Result: length of the value, which is then at the gpa; `-ERANGE` when it does not fit.
+    FsGetXattr = 51, host: ["fgetxattr"];
+    /// Sets an extended attribute. As `FsGetXattr`, `a3` = length of the value, at most
+    /// [`MAX_XATTR`](crate::MAX_XATTR), `a4` = flags of setxattr(2).
+    FsSetXattr = 52, host: ["fsetxattr"];
+    /// Names of extended attributes, each with a zero after it. `a0` = inode handle as for `FsGetXattr`, `a1` =
+    /// gpa, `a2` = capacity. Result: length; `-ERANGE` when they do not fit.
+    FsListXattr = 53, host: ["flistxattr"];
+    /// Removes an extended attribute. `a0` = inode handle as for `FsGetXattr`, `a1` = name length; `data` = name.
+    FsRemoveXattr = 54, host: ["fremovexattr"];
+    /// The next data (`a2` = 3) or hole (`a2` = 4) of file `a0` from offset `a1` on. Result: its offset; `-ENXIO`
+    /// beyond the end.
+    FsSeek = 55, host: ["lseek"];
     /// Maps `a2` bytes of file `a0` from offset `a1` at window offset `a3` (all multiples of the page size),
     /// shared with the host's page cache; `a4` = 1 for a writable mapping. Replaces what was there.
     WindowMap = 64, host: ["mmap"];

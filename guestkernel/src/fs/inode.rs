@@ -4,7 +4,7 @@
 //! read-only mounts and names before it calls, and holds the directory's mutex around everything that reads
 //! or changes names.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::any::Any;
 use hostcall::{Attr, FileSystemStat, SetAttr};
 use linux_raw_sys::general::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
@@ -123,9 +123,19 @@ pub trait Inode: Any + Send + Sync {
     /// Readies it for I/O. `flags` are open(2)'s.
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>>;
 
-    /// Extended attribute names and values; not kept by most.
-    fn xattr(&self, _name: &[u8]) -> Result<Vec<u8>> {
+    /// The value of an extended attribute, whole.
+    fn get_xattr(&self, _name: &[u8]) -> Result<Vec<u8>> {
         Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets an extended attribute, or removes it without a value. `flags` are setxattr(2)'s.
+    fn set_xattr(&self, _name: &[u8], _value: Option<&[u8]>, _flags: u32) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Names of all extended attributes.
+    fn list_xattr(&self) -> Result<Vec<Box<[u8]>>> {
+        Ok(Vec::new())
     }
 }
 

@@ -40,6 +40,7 @@ pub mod sysfs;
 pub mod timerfd;
 pub mod tmpfs;
 pub mod walk;
+pub mod xattr;
 
 pub use context::FsContext;
 pub use fdtable::FdTable;

@@ -24,6 +24,7 @@ pub mod cap {
     pub const SYS_ADMIN: u32 = 21;
     pub const SYS_RESOURCE: u32 = 24;
     pub const MKNOD: u32 = 27;
+    pub const SETFCAP: u32 = 31;
 }
 
 /// In whose name a file is accessed: the file-system ids of a task and its effective capabilities.

@@ -34,6 +34,7 @@ pub mod strace;
 pub mod table;
 pub mod time;
 pub mod timerfd;
+pub mod xattr;
 
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 

@@ -7,7 +7,7 @@
 use super::{
     Args, absent, cred, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, namespace, pages, path,
     pidfd, pipe, poll, posix_timer, prctl, process, process_vm, resource, sched, seccomp, signal, signalfd,
-    socket, stat, time, timerfd,
+    socket, stat, time, timerfd, xattr,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -413,18 +413,18 @@ syscalls! {
     185 security(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     186 gettid() => process::gettid, Full, "As Linux.";
     187 readahead(Fd, Long, Size) => file::readahead, Full, "As Linux.";
-    188 setxattr(Path, Path, Addr, Size, Hex), Absent, "Not implemented yet.";
-    189 lsetxattr(Path, Path, Addr, Size, Hex), Absent, "Not implemented yet.";
-    190 fsetxattr(Fd, Path, Addr, Size, Hex), Absent, "Not implemented yet.";
-    191 getxattr(Path, Path, Addr, Size), Absent, "Not implemented yet.";
-    192 lgetxattr(Path, Path, Addr, Size), Absent, "Not implemented yet.";
-    193 fgetxattr(Fd, Path, Addr, Size), Absent, "Not implemented yet.";
-    194 listxattr(Path, Addr, Size), Absent, "Not implemented yet.";
-    195 llistxattr(Path, Addr, Size), Absent, "Not implemented yet.";
-    196 flistxattr(Fd, Addr, Size), Absent, "Not implemented yet.";
-    197 removexattr(Path, Path), Absent, "Not implemented yet.";
-    198 lremovexattr(Path, Path), Absent, "Not implemented yet.";
-    199 fremovexattr(Fd, Path), Absent, "Not implemented yet.";
+    188 setxattr(Path, Path, Addr, Size, Hex) => xattr::setxattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    189 lsetxattr(Path, Path, Addr, Size, Hex) => xattr::lsetxattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    190 fsetxattr(Fd, Path, Addr, Size, Hex) => xattr::fsetxattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    191 getxattr(Path, Path, Addr, Size) => xattr::getxattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    192 lgetxattr(Path, Path, Addr, Size) => xattr::lgetxattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    193 fgetxattr(Fd, Path, Addr, Size) => xattr::fgetxattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    194 listxattr(Path, Addr, Size) => xattr::listxattr, Full, "As Linux.";
+    195 llistxattr(Path, Addr, Size) => xattr::llistxattr, Full, "As Linux.";
+    196 flistxattr(Fd, Addr, Size) => xattr::flistxattr, Full, "As Linux.";
+    197 removexattr(Path, Path) => xattr::removexattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    198 lremovexattr(Path, Path) => xattr::lremovexattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    199 fremovexattr(Fd, Path) => xattr::fremovexattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
     200 tkill(Int, Sig) => signal::tkill, Full, "As Linux.";
     201 time(Addr) => time::time, Full, "As Linux.";
     202 futex(Addr, FutexOp, FutexRest) => futex::futex, Partial, "Priority inheritance without chains of owners that wait themselves; WAIT_REQUEUE_PI and CMP_REQUEUE_PI are ENOSYS.";
@@ -600,10 +600,10 @@ syscalls! {
     460 lsm_set_self_attr(Uint, Addr, Size, Hex), Absent, "Not implemented yet.";
     461 lsm_list_modules(Addr, Addr, Hex), Absent, "Not implemented yet.";
     462 mseal(Addr, Size, Hex) => pages::mseal, Full, "As Linux.";
-    463 setxattrat(), Absent, "Not implemented yet.";
-    464 getxattrat(), Absent, "Not implemented yet.";
-    465 listxattrat(), Absent, "Not implemented yet.";
-    466 removexattrat(), Absent, "Not implemented yet.";
+    463 setxattrat(DirFd, Path, AtFlags, Path, Addr, Size) => xattr::setxattrat, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    464 getxattrat(DirFd, Path, AtFlags, Path, Addr, Size) => xattr::getxattrat, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
+    465 listxattrat(DirFd, Path, AtFlags, Addr, Size) => xattr::listxattrat, Full, "As Linux.";
+    466 removexattrat(DirFd, Path, AtFlags, Path) => xattr::removexattrat, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
     467 open_tree_attr(), Absent, "Not implemented yet.";
     468 file_getattr(), Absent, "Not implemented yet.";
     469 file_setattr(), Absent, "Not implemented yet.";

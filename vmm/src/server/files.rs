@@ -8,12 +8,12 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::{
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timestamps, Uid},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
 use serde::{Deserialize, Serialize};
 
-use super::request::Name;
+use super::request::{Name, XattrName};
 use crate::broker::Broker;
 
 /// One call. Descriptors are named by number: the caller holds them until the call is over.
@@ -83,6 +83,21 @@ pub(crate) enum FileOp<'a> {
         atime: Option<(i64, i64)>,
         mtime: Option<(i64, i64)>,
     },
+    /// Reads an extended attribute. The bytes that go with the call are its room, and then the value.
+    GetXattr {
+        file: RawFd,
+        name: &'a [u8],
+    },
+    /// Sets an extended attribute to the bytes that go with the call.
+    SetXattr {
+        file: RawFd,
+        name: &'a [u8],
+        flags: u32,
+    },
+    RemoveXattr {
+        file: RawFd,
+        name: &'a [u8],
+    },
 }
 
 /// Opening flags that [`FileOp::Reopen`] takes.
@@ -119,8 +134,8 @@ fn borrow<'fd>(fd: RawFd) -> Result<BorrowedFd<'fd>, Errno> {
 
 impl FileOp<'_> {
     /// Makes the call. `descriptors` is a directory of the calling process's descriptors, by which an `O_PATH`
-    /// descriptor is reached. Gives the number of a new descriptor, or 0.
-    pub(crate) fn perform(&self, descriptors: BorrowedFd<'_>) -> Result<RawFd, Errno> {
+    /// descriptor is reached; `bytes` go with those calls that say so. Gives the number of a new descriptor, or 0.
+    pub(crate) fn perform(&self, descriptors: BorrowedFd<'_>, bytes: &mut Vec<u8>) -> Result<RawFd, Errno> {
         let made = |fd: OwnedFd| fd.into_raw_fd();
         let done = |()| 0;
         match *self {
@@ -187,6 +202,20 @@ impl FileOp<'_> {
                 let times = Timestamps { last_access: time(atime), last_modification: time(mtime) };
                 rustix::fs::utimensat(borrow(file)?, c"", &times, AtFlags::EMPTY_PATH).map(done)
             }
+            Self::GetXattr { file, name } => {
+                let name = XattrName::new(name)?.bytes();
+                let len = rustix::fs::fgetxattr(borrow(file)?, name, &mut bytes[..])?;
+                bytes.truncate(len);
+                Ok(0)
+            }
+            Self::SetXattr { file, name, flags } => {
+                let name = XattrName::new(name)?.bytes();
+                let flags = XattrFlags::from_bits(flags).ok_or(Errno::INVAL)?;
+                rustix::fs::fsetxattr(borrow(file)?, name, bytes, flags).map(done)
+            }
+            Self::RemoveXattr { file, name } => {
+                rustix::fs::fremovexattr(borrow(file)?, XattrName::new(name)?.bytes()).map(done)
+            }
         }
     }
 
@@ -214,26 +243,31 @@ impl Files {
 
     /// Makes a call that gives nothing.
     pub(crate) fn call(&self, op: &FileOp<'_>) -> Result<(), Errno> {
-        self.perform(op).map(drop)
+        self.perform(op, &mut Vec::new()).map(drop)
+    }
+
+    /// Makes a call that bytes go with.
+    pub(crate) fn exchange(&self, op: &FileOp<'_>, bytes: &mut Vec<u8>) -> Result<(), Errno> {
+        self.perform(op, bytes).map(drop)
     }
 
     /// Makes a call that gives a descriptor.
     pub(crate) fn open(&self, op: &FileOp<'_>) -> Result<OwnedFd, Errno> {
         debug_assert!(matches!(op, FileOp::Look { .. } | FileOp::Create { .. } | FileOp::Reopen { .. }));
-        let fd = self.perform(op)?;
+        let fd = self.perform(op, &mut Vec::new())?;
         // SAFETY: these operations give the number of a descriptor that they have just made, here or in the
         // broker's thread.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    fn perform(&self, op: &FileOp<'_>) -> Result<RawFd, Errno> {
+    fn perform(&self, op: &FileOp<'_>, bytes: &mut Vec<u8>) -> Result<RawFd, Errno> {
         use std::os::fd::AsFd;
-        let Some(broker) = &self.broker else { return op.perform(self.descriptors.as_fd()) };
+        let Some(broker) = &self.broker else { return op.perform(self.descriptors.as_fd(), bytes) };
         if op.needs_privilege() {
-            return broker.ask(op);
+            return broker.ask(op, bytes);
         }
-        match op.perform(self.descriptors.as_fd()) {
-            Err(Errno::ACCESS | Errno::PERM) => broker.ask(op),
+        match op.perform(self.descriptors.as_fd(), bytes) {
+            Err(Errno::ACCESS | Errno::PERM) => broker.ask(op, bytes),
             result => result,
         }
     }

@@ -229,6 +229,12 @@ impl Server {
         rustix::fs::fallocate(object.io(false, true)?, mode, offset, len)
     }
 
+    pub(super) fn seek(&self, file: Handle, offset: u64, hole: bool) -> Result<u64, Errno> {
+        let fd = self.handles.get(file)?.io(false, false)?;
+        i64::try_from(offset).map_err(|_| Errno::INVAL)?;
+        rustix::fs::seek(fd, if hole { SeekFrom::Hole(offset) } else { SeekFrom::Data(offset) })
+    }
+
     pub(super) fn window_map(
         &self,
         file: Handle,

@@ -10,6 +10,7 @@ pub(crate) mod fs;
 pub(crate) mod handles;
 mod names;
 pub(crate) mod stream;
+mod xattr;
 
 use std::sync::Arc;
 
@@ -191,6 +192,15 @@ impl Server {
             Request::Sync { file, data_only } => done(self.sync(file, data_only)),
             Request::Statfs { file } => Answer::data(0, self.statfs(file)?.as_bytes(), data),
             Request::Allocate { file, mode, offset, len } => done(self.allocate(file, mode, offset, len)),
+            Request::GetXattr { file, name, gpa, len } => {
+                Answer::value(self.get_xattr(file, name, gpa, len)?)
+            }
+            Request::SetXattr { file, name, gpa, len, flags } => {
+                done(self.set_xattr(file, name, gpa, len, flags))
+            }
+            Request::ListXattr { file, gpa, len } => Answer::value(self.list_xattr(file, gpa, len)?),
+            Request::RemoveXattr { file, name } => done(self.remove_xattr(file, name)),
+            Request::Seek { file, offset, hole } => Answer::value(self.seek(file, offset, hole)?),
             Request::WindowMap { file, offset, len, window, writable } => {
                 done(self.window_map(file, offset, len, window, writable))
             }

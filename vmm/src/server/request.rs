@@ -3,7 +3,7 @@
 //! Nothing here touches the host. Every length is checked against the page and every name against the rules
 //! for one path component, so what follows can rely on both.
 
-use hostcall::{CALL_DATA_LEN, CallPage, Handle, Hostcall, IoRange, MAX_IO_RANGES, SetAttr};
+use hostcall::{CALL_DATA_LEN, CallPage, Handle, Hostcall, IoRange, MAX_IO_RANGES, MAX_XATTR, SetAttr};
 use rustix::io::Errno;
 use zerocopy::FromBytes;
 
@@ -33,6 +33,41 @@ impl<'a> Name<'a> {
     pub fn bytes(self) -> &'a [u8] {
         self.0
     }
+}
+
+/// The name of an extended attribute that a container may use: `user.` and more, or `security.capability`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XattrName<'a>(&'a [u8]);
+
+impl<'a> XattrName<'a> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `ENAMETOOLONG`, `EINVAL`.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Errno> {
+        if bytes.len() > NAME_MAX {
+            return Err(Errno::NAMETOOLONG);
+        }
+        if bytes.contains(&0) {
+            return Err(Errno::INVAL);
+        }
+        match bytes.strip_prefix(b"user.") {
+            Some([_, ..]) => Ok(Self(bytes)),
+            _ if bytes == b"security.capability" => Ok(Self(bytes)),
+            _ => Err(Errno::OPNOTSUPP),
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// A range of guest memory for attributes: at most [`MAX_XATTR`] bytes.
+fn xattr_room(len: u64) -> Result<usize, Errno> {
+    if len > MAX_XATTR { Err(Errno::TOOBIG) } else { usize::try_from(len).map_err(|_| Errno::TOOBIG) }
 }
 
 /// Owner and group of a new object.
@@ -100,6 +135,11 @@ pub enum Request<'a> {
     Sync { file: Handle, data_only: bool },
     Statfs { file: Handle },
     Allocate { file: Handle, mode: u32, offset: u64, len: u64 },
+    GetXattr { file: Handle, name: XattrName<'a>, gpa: u64, len: usize },
+    SetXattr { file: Handle, name: XattrName<'a>, gpa: u64, len: usize, flags: u32 },
+    ListXattr { file: Handle, gpa: u64, len: usize },
+    RemoveXattr { file: Handle, name: XattrName<'a> },
+    Seek { file: Handle, offset: u64, hole: bool },
     WindowMap { file: Handle, offset: u64, len: u64, window: u64, writable: bool },
     WindowUnmap { window: u64, len: u64 },
 }
@@ -212,6 +252,23 @@ impl<'a> Request<'a> {
             Hostcall::FsAllocate => {
                 Self::Allocate { file: handle(0)?, mode: narrow(a[1])?, offset: a[2], len: a[3] }
             }
+            Hostcall::FsGetXattr => {
+                let name = XattrName::new(prefix(data, a[1])?)?;
+                Self::GetXattr { file: handle(0)?, name, gpa: a[2], len: xattr_room(a[3])? }
+            }
+            Hostcall::FsSetXattr => {
+                let name = XattrName::new(prefix(data, a[1])?)?;
+                let (gpa, len, flags) = (a[2], xattr_room(a[3])?, narrow(a[4])?);
+                Self::SetXattr { file: handle(0)?, name, gpa, len, flags }
+            }
+            Hostcall::FsListXattr => Self::ListXattr { file: handle(0)?, gpa: a[1], len: xattr_room(a[2])? },
+            Hostcall::FsRemoveXattr => {
+                Self::RemoveXattr { file: handle(0)?, name: XattrName::new(prefix(data, a[1])?)? }
+            }
+            Hostcall::FsSeek => match a[2] {
+                3 | 4 => Self::Seek { file: handle(0)?, offset: a[1], hole: a[2] == 4 },
+                _ => return Err(Errno::INVAL),
+            },
             Hostcall::WindowMap => Self::WindowMap {
                 file: handle(0)?,
                 offset: a[1],
@@ -254,6 +311,22 @@ mod tests {
         let page = page(Hostcall::FsRename, &[1, 3, 2, 2, 1], b"oldnw");
         let Ok(Request::Rename { old, new, .. }) = Request::decode(&page) else { panic!("not a rename") };
         assert_eq!((old.0, new.0), (&b"old"[..], &b"nw"[..]));
+    }
+
+    #[test]
+    fn attributes_of_the_host_s_own_have_no_name() {
+        for bad in
+            [&b"trusted.overlay.opaque"[..], b"security.selinux", b"system.posix_acl_access", b"user.", b""]
+        {
+            let page = page(Hostcall::FsGetXattr, &[1, bad.len() as u64, 0, 9], bad);
+            assert_eq!(Request::decode(&page).err(), Some(Errno::OPNOTSUPP), "{bad:?}");
+        }
+        let long = page(Hostcall::FsSetXattr, &[1, 6, 0, 65537], b"user.a");
+        assert_eq!(Request::decode(&long).err(), Some(Errno::TOOBIG));
+        let good = page(Hostcall::FsRemoveXattr, &[1, 6], b"user.a");
+        assert!(
+            matches!(Request::decode(&good), Ok(Request::RemoveXattr { file: 1, name }) if name.0 == b"user.a")
+        );
     }
 
     proptest::proptest! {

@@ -34,6 +34,13 @@ pub trait Host: Send + Sync {
     fn sync(&self, file: Handle, data_only: bool) -> Result<()>;
     fn statfs(&self, inode: Handle) -> Result<FileSystemStat>;
     fn allocate(&self, file: Handle, mode: u32, offset: u64, len: u64) -> Result<()>;
+    /// The value's length; the value at `gpa`, of at most `len` bytes.
+    fn get_xattr(&self, inode: Handle, name: &[u8], gpa: u64, len: usize) -> Result<usize>;
+    fn set_xattr(&self, inode: Handle, name: &[u8], gpa: u64, len: usize, flags: u32) -> Result<()>;
+    fn list_xattr(&self, inode: Handle, gpa: u64, len: usize) -> Result<usize>;
+    fn remove_xattr(&self, inode: Handle, name: &[u8]) -> Result<()>;
+    /// The next data or hole (`SEEK_DATA`, `SEEK_HOLE`) from `offset` on.
+    fn seek(&self, file: Handle, offset: u64, whence: u32) -> Result<u64>;
     fn window_map(&self, file: Handle, offset: u64, len: u64, window: u64, writable: bool) -> Result<()>;
 }
 
@@ -154,6 +161,29 @@ impl Host for Vmm {
 
     fn allocate(&self, file: Handle, mode: u32, offset: u64, len: u64) -> Result<()> {
         call(Hostcall::FsAllocate, [file.into(), mode.into(), offset, len, 0, 0]).map(drop)
+    }
+
+    fn get_xattr(&self, inode: Handle, name: &[u8], gpa: u64, len: usize) -> Result<usize> {
+        let args = [inode.into(), name.len() as u64, gpa, len as u64, 0, 0];
+        call_data(Hostcall::FsGetXattr, args, &[name], &mut []).map(|n| n as usize)
+    }
+
+    fn set_xattr(&self, inode: Handle, name: &[u8], gpa: u64, len: usize, flags: u32) -> Result<()> {
+        let args = [inode.into(), name.len() as u64, gpa, len as u64, flags.into(), 0];
+        call_data(Hostcall::FsSetXattr, args, &[name], &mut []).map(drop)
+    }
+
+    fn list_xattr(&self, inode: Handle, gpa: u64, len: usize) -> Result<usize> {
+        call(Hostcall::FsListXattr, [inode.into(), gpa, len as u64, 0, 0, 0]).map(|n| n as usize)
+    }
+
+    fn remove_xattr(&self, inode: Handle, name: &[u8]) -> Result<()> {
+        let args = [inode.into(), name.len() as u64, 0, 0, 0, 0];
+        call_data(Hostcall::FsRemoveXattr, args, &[name], &mut []).map(drop)
+    }
+
+    fn seek(&self, file: Handle, offset: u64, whence: u32) -> Result<u64> {
+        call(Hostcall::FsSeek, [file.into(), offset, whence.into(), 0, 0, 0])
     }
 
     fn window_map(&self, file: Handle, offset: u64, len: u64, window: u64, writable: bool) -> Result<()> {

@@ -1,6 +1,10 @@
 //! Inodes of hostfs: attributes and names.
 
-use alloc::sync::{Arc, Weak};
+use alloc::{
+    boxed::Box,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hostcall::{Attr, FileSystemStat, Handle, SetAttr, SetAttrValid};
 use linux_raw_sys::general::{
@@ -273,6 +277,18 @@ impl Inode for HostInode {
         }
         let target = self.fs.host.readlink(self.handle)?;
         Ok(self.target.call_once(|| target).clone())
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.xattr(name)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: Option<&[u8]>, flags: u32) -> Result<()> {
+        self.change_xattr(name, value, flags)
+    }
+
+    fn list_xattr(&self) -> Result<Vec<Box<[u8]>>> {
+        self.xattr_names()
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {

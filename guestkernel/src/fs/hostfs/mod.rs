@@ -13,6 +13,7 @@ mod file;
 pub mod host;
 mod inode;
 pub mod window;
+mod xattr;
 
 pub use inode::HostInode;
 

@@ -240,6 +240,21 @@ impl Host for FakeHost {
     fn allocate(&self, _file: Handle, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
+    fn get_xattr(&self, _inode: Handle, _name: &[u8], _gpa: u64, _len: usize) -> Result<usize> {
+        Err(Errno::ENODATA)
+    }
+    fn set_xattr(&self, _inode: Handle, _name: &[u8], _gpa: u64, _len: usize, _flags: u32) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    fn list_xattr(&self, _inode: Handle, _gpa: u64, _len: usize) -> Result<usize> {
+        Ok(0)
+    }
+    fn remove_xattr(&self, _inode: Handle, _name: &[u8]) -> Result<()> {
+        Err(Errno::ENODATA)
+    }
+    fn seek(&self, _file: Handle, offset: u64, _whence: u32) -> Result<u64> {
+        Ok(offset)
+    }
     fn window_map(&self, file: Handle, offset: u64, len: u64, window: u64, _writable: bool) -> Result<()> {
         let mut state = self.count("window_map");
         let node = state.node(file)?;

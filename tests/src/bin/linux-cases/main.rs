@@ -10,6 +10,7 @@ mod bomb;
 mod clock;
 mod exec;
 mod exec_tools;
+mod files;
 mod futex;
 mod harness;
 mod memory;
@@ -49,6 +50,7 @@ mod unix_pass;
 mod unix_stream;
 mod unix_wait;
 mod vdso;
+mod xattr;
 
 pub(crate) use out::Out;
 
@@ -105,6 +107,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     pty::CASES,
     pty_line::CASES,
     pty_jobs::CASES,
+    xattr::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
