@@ -15,6 +15,12 @@ pub struct Address {
     len: usize,
 }
 
+impl Default for Address {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_LEN], len: 0 }
+    }
+}
+
 impl Address {
     /// From its bytes.
     ///
@@ -68,6 +74,6 @@ impl Address {
 pub fn export(address: Option<&Address>, addr: u64, len_at: u64) -> Result<()> {
     match address {
         Some(address) => address.export(addr, len_at),
-        None => Address { bytes: [0; MAX_LEN], len: 0 }.export(addr, len_at),
+        None => Address::default().export(addr, len_at),
     }
 }

@@ -37,6 +37,21 @@ impl PeerCred {
     }
 }
 
+/// Sockets that there are.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// How many sockets there are.
+#[must_use]
+pub(super) fn count() -> usize {
+    COUNT.load(Ordering::Relaxed)
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A socket's family-independent part.
 #[derive(Debug)]
 pub struct Core {
@@ -66,6 +81,7 @@ impl Core {
     /// A new socket's.
     #[must_use]
     pub fn new(family: u16, kind: u32, protocol: i32) -> Arc<Self> {
+        COUNT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             family,
             kind,
@@ -96,6 +112,11 @@ impl Core {
     pub fn shut_down(&self, halves: u32) {
         self.shut.fetch_or(halves, Ordering::SeqCst);
         self.changed();
+    }
+
+    /// No half is shut any more: it starts afresh.
+    pub fn reopen(&self) {
+        self.shut.store(0, Ordering::SeqCst);
     }
 
     /// Wakes everybody: the connection is not what it was.

@@ -13,7 +13,9 @@ pub mod address;
 mod common;
 pub mod control;
 pub mod file;
+pub mod inet;
 pub mod message;
+pub mod netlink;
 pub mod options;
 pub mod unix;
 
@@ -42,6 +44,12 @@ use crate::{
 pub const AF_UNSPEC: u16 = 0;
 /// `AF_UNIX`.
 pub const AF_UNIX: u16 = 1;
+/// `AF_INET`.
+pub const AF_INET: u16 = 2;
+/// `AF_INET6`.
+pub const AF_INET6: u16 = 10;
+/// `AF_NETLINK`.
+pub const AF_NETLINK: u16 = 16;
 /// One more than the highest family number.
 const AF_MAX: i32 = 46;
 
@@ -172,6 +180,11 @@ pub trait Socket: Any + Send + Sync {
         Err(Errno::ENOTCONN)
     }
 
+    /// The peer's address, of a socket that was just accepted.
+    fn accepted_name(&self) -> Result<Address> {
+        self.peer_name()
+    }
+
     /// Options of other levels than `SOL_SOCKET`.
     fn set_option(&self, _level: i32, _name: u32, _value: OptionIn) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
@@ -180,6 +193,9 @@ pub trait Socket: Any + Send + Sync {
     fn option(&self, _level: i32, _name: u32, _to: OptionOut) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
+
+    /// A flag of `SOL_SOCKET` was set or cleared.
+    fn option_changed(&self, _name: u32) {}
 
     /// `SO_PEEK_OFF` works.
     fn has_peek_offset(&self) -> bool {
@@ -245,6 +261,8 @@ fn absent(family: u16) -> Errno {
 pub fn create(family: i32, kind: u32, protocol: i32) -> Result<Arc<dyn Socket>> {
     match check(family, kind)? {
         AF_UNIX => unix::create(kind, protocol).map(|socket| socket as Arc<dyn Socket>),
+        AF_INET | AF_INET6 => inet::create(family as u16, kind, protocol),
+        AF_NETLINK => netlink::create(kind, protocol),
         family => Err(absent(family)),
     }
 }
@@ -258,6 +276,11 @@ pub fn pair(family: i32, kind: u32, protocol: i32) -> Result<[Arc<dyn Socket>; 2
         AF_UNIX => {
             let [first, second] = unix::pair(kind, protocol)?;
             Ok([first, second])
+        }
+        AF_INET | AF_INET6 | AF_NETLINK => {
+            // Made first, as in Linux: what it cannot make has its own error.
+            create(family, kind, protocol)?.release();
+            Err(Errno::EOPNOTSUPP)
         }
         family => Err(absent(family)),
     }

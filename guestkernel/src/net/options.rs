@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::Socket;
+use super::{Socket, inet::link};
 use crate::{
     arch::{try_current, uaccess},
     errno::{Errno, Result},
@@ -38,13 +38,16 @@ pub mod so {
     pub const NO_CHECK: u32 = 11;
     pub const PRIORITY: u32 = 12;
     pub const LINGER: u32 = 13;
+    pub const REUSEPORT: u32 = 15;
     pub const PASSCRED: u32 = 16;
     pub const PEERCRED: u32 = 17;
     pub const RCVLOWAT: u32 = 18;
     pub const SNDLOWAT: u32 = 19;
     pub const RCVTIMEO: u32 = 20;
     pub const SNDTIMEO: u32 = 21;
+    pub const BINDTODEVICE: u32 = 25;
     pub const PEERNAME: u32 = 28;
+    pub const TIMESTAMP: u32 = 29;
     pub const ACCEPTCONN: u32 = 30;
     pub const PEERSEC: u32 = 31;
     pub const SNDBUFFORCE: u32 = 32;
@@ -59,7 +62,7 @@ pub mod so {
 }
 
 /// Options that are a bit: each its own of [`Options::bits`].
-const BITS: [u32; 8] = [
+const BITS: [u32; 10] = [
     so::DEBUG,
     so::REUSEADDR,
     so::DONTROUTE,
@@ -67,6 +70,8 @@ const BITS: [u32; 8] = [
     so::KEEPALIVE,
     so::OOBINLINE,
     so::NO_CHECK,
+    so::TIMESTAMP,
+    so::REUSEPORT,
     so::PASSCRED,
 ];
 
@@ -108,6 +113,15 @@ pub struct OptionOut {
 }
 
 impl OptionOut {
+    /// With the space that ring 3 says it has.
+    ///
+    /// # Errors
+    /// `EINVAL` for a negative one, `EFAULT`.
+    pub fn measured(self) -> Result<Self> {
+        let len: i32 = uaccess::get(self.len_at)?;
+        Ok(Self { len: usize::try_from(len).map_err(|_| Errno::EINVAL)?, ..self })
+    }
+
     /// Stores what fits of a value, and how much that was.
     ///
     /// # Errors
@@ -138,10 +152,14 @@ pub struct Options {
     /// Ns; `u64::MAX` = none.
     receive_timeout: AtomicU64,
     send_timeout: AtomicU64,
+    /// The size of the sending buffer was asked for.
+    sized: AtomicBool,
     linger: AtomicBool,
     linger_seconds: AtomicI32,
     priority: AtomicI32,
     mark: AtomicU32,
+    /// The interface that it is bound to; 0 = none.
+    device: AtomicU32,
     /// Where the next peek starts; negative = at the front, always.
     pub peek_offset: AtomicI32,
 }
@@ -155,10 +173,12 @@ impl Default for Options {
             low_water: AtomicI32::new(1),
             receive_timeout: AtomicU64::new(u64::MAX),
             send_timeout: AtomicU64::new(u64::MAX),
+            sized: AtomicBool::new(false),
             linger: AtomicBool::new(false),
             linger_seconds: AtomicI32::new(0),
             priority: AtomicI32::new(0),
             mark: AtomicU32::new(0),
+            device: AtomicU32::new(0),
             peek_offset: AtomicI32::new(-1),
         }
     }
@@ -223,6 +243,53 @@ impl Options {
         self.bits.load(Ordering::Relaxed) & 1 << (BITS.len() - 1) != 0
     }
 
+    /// The buffers of a new socket of a family with its own, bytes.
+    pub fn start_with(&self, sndbuf: u32, rcvbuf: u32) {
+        self.sndbuf.store(sndbuf, Ordering::Relaxed);
+        self.rcvbuf.store(rcvbuf, Ordering::Relaxed);
+    }
+
+    /// Takes over another socket's, as an accepted connection does.
+    pub fn copy(&self, from: &Self) {
+        let pairs = [
+            (&self.bits, &from.bits),
+            (&self.sndbuf, &from.sndbuf),
+            (&self.rcvbuf, &from.rcvbuf),
+            (&self.mark, &from.mark),
+            (&self.device, &from.device),
+        ];
+        for (to, from) in pairs {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        for (to, from) in [
+            (&self.low_water, &from.low_water),
+            (&self.linger_seconds, &from.linger_seconds),
+            (&self.priority, &from.priority),
+        ] {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        for (to, from) in
+            [(&self.receive_timeout, &from.receive_timeout), (&self.send_timeout, &from.send_timeout)]
+        {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.linger.store(from.linger.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.sized.store(from.sized.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// `SO_LINGER`: how long closing waits, seconds.
+    #[must_use]
+    pub fn linger(&self) -> Option<u32> {
+        let on = self.linger.load(Ordering::Relaxed);
+        on.then(|| self.linger_seconds.load(Ordering::Relaxed).max(0) as u32)
+    }
+
+    /// `SO_SNDBUF` was set: it does not grow by itself.
+    #[must_use]
+    pub fn has_own_sndbuf(&self) -> bool {
+        self.sized.load(Ordering::Relaxed)
+    }
+
     /// Most bytes of memory that may be sent and not received.
     #[must_use]
     pub fn sndbuf(&self) -> u32 {
@@ -262,6 +329,9 @@ impl Options {
 pub fn set(socket: &dyn Socket, name: u32, value: OptionIn) -> Result<()> {
     let core = socket.core();
     let options = &core.options;
+    if name == so::BINDTODEVICE {
+        return bind_to_device(options, value);
+    }
     let int: i32 = value.get()?;
     if let Some(bit) = bit(name) {
         if name == so::DEBUG && int != 0 && !capable(Caps::NET_ADMIN) {
@@ -272,6 +342,7 @@ pub fn set(socket: &dyn Socket, name: u32, value: OptionIn) -> Result<()> {
         } else {
             options.bits.fetch_and(!bit, Ordering::Relaxed);
         }
+        socket.option_changed(name);
         return Ok(());
     }
     match name {
@@ -320,9 +391,25 @@ pub fn set(socket: &dyn Socket, name: u32, value: OptionIn) -> Result<()> {
     Ok(())
 }
 
+/// `SO_BINDTODEVICE`: the name of an interface, or none.
+fn bind_to_device(options: &Options, value: OptionIn) -> Result<()> {
+    let mut name = [0; 15];
+    let len = value.len.min(name.len());
+    uaccess::copy_from_user(&mut name[..len], value.addr)?;
+    let name = name[..len].split(|&byte| byte == 0).next().unwrap_or_default();
+    let index = if name.is_empty() { 0 } else { link::by_name(name).ok_or(Errno::ENODEV)?.index };
+    let old = options.device.load(Ordering::Relaxed);
+    if old != 0 && old != index && !capable(Caps::NET_RAW) {
+        return Err(Errno::EPERM);
+    }
+    options.device.store(index, Ordering::Relaxed);
+    Ok(())
+}
+
 fn set_sndbuf(socket: &dyn Socket, size: u32) {
     let core = socket.core();
     core.options.sndbuf.store(size, Ordering::Relaxed);
+    core.options.sized.store(true, Ordering::Relaxed);
     core.writable.wake_all();
 }
 
@@ -375,6 +462,17 @@ pub fn get(socket: &dyn Socket, name: u32, to: OptionOut) -> Result<()> {
             }
             uaccess::copy_to_user(to.addr, &name.bytes()[..to.len])?;
             return to.put_len(to.len);
+        }
+        so::BINDTODEVICE => {
+            let Some(interface) = link::by_index(options.device.load(Ordering::Relaxed)) else {
+                return to.put_len(0);
+            };
+            if to.len < 16 {
+                return Err(Errno::EINVAL);
+            }
+            let mut name = interface.name.as_bytes().to_vec();
+            name.push(0);
+            return to.put(name.as_slice());
         }
         so::PEERSEC => return Err(Errno::ENOPROTOOPT),
         name => return Err(unknown(name)),

@@ -16,7 +16,9 @@ use crate::{
         address::{self, Address},
         file as socket_file,
         file::socket as socket_of,
-        half, message,
+        half,
+        inet::settings::SOMAXCONN,
+        message,
         options::{self, OptionIn, OptionOut, SOL_SOCKET},
     },
     task::current,
@@ -25,8 +27,6 @@ use crate::{
 
 /// Type without the flags.
 const TYPE_MASK: u32 = 0xf;
-/// Most connections that may wait to be accepted (`somaxconn`).
-const BACKLOG_MAX: u32 = 4096;
 /// Most bytes of one transfer.
 const MAX_RW: usize = 0x7fff_f000;
 
@@ -89,7 +89,7 @@ pub fn bind(args: &Args) -> Result<u64> {
 /// As listen(2).
 pub fn listen(args: &Args) -> Result<u64> {
     let file = file(args.int(0))?;
-    socket_of(&file)?.listen(args.uint(1).min(BACKLOG_MAX)).map(|()| 0)
+    socket_of(&file)?.listen(args.uint(1).min(SOMAXCONN.get() as u32)).map(|()| 0)
 }
 
 /// connect(2).
@@ -112,7 +112,7 @@ fn do_accept(args: &Args, flags: u32) -> Result<u64> {
         return Err(Errno::EMFILE);
     }
     let accepted = socket.accept(file.nonblocking())?;
-    let peer = if args.addr(1) == 0 { None } else { Some(accepted.peer_name()) };
+    let peer = if args.addr(1) == 0 { None } else { Some(accepted.accepted_name()) };
     let opened = socket_file::open(accepted, flags);
     if let Some(peer) = peer {
         peer.map_err(|_| Errno::ECONNABORTED)?.export(args.addr(1), args.addr(2))?;

@@ -10,6 +10,10 @@ use crate::{
         static_fs::{Node, Table, What},
     },
     mm::commit,
+    net::inet::{
+        settings::{self, Setting},
+        table,
+    },
     random,
     sync::{Once, SpinLock},
     task::{tree, uts},
@@ -26,9 +30,10 @@ pub(super) fn version() -> String {
 }
 
 pub(super) fn root() -> Arc<Node> {
-    static NAMES: Table<3> = Table::new([
+    static NAMES: Table<4> = Table::new([
         (b"fs", DIR, || dir(101, Ref(&FS))),
         (b"kernel", DIR, || dir(102, Ref(&KERNEL))),
+        (b"net", DIR, || dir(104, Ref(&NET))),
         (b"vm", DIR, || dir(103, Ref(&VM))),
     ]);
     dir(100, Ref(&NAMES))
@@ -173,3 +178,42 @@ static FS: Table<4> = Table::new([
     (b"nr_open", FILE, || line(172, || format!("{}", crate::fs::fdtable::MAX_FILES))),
     (b"pipe-max-size", FILE, || number(173, &PIPE_MAX)),
 ]);
+
+/// A number of the network.
+fn of_network(ino: u64, setting: &'static Setting) -> Arc<Node> {
+    let read = move || Ok(format!("{}\n", setting.get()).into_bytes());
+    let write = move |bytes: &[u8]| setting.set(trimmed(bytes)?.parse().map_err(|_| Errno::EINVAL)?);
+    Node::new(owner(), ino, 0o644, What::Setting(Box::new(read), Box::new(write)))
+}
+
+fn ping_groups(ino: u64) -> Arc<Node> {
+    let read = || Ok(format!("{}\n", settings::ping_groups()).into_bytes());
+    let write = |bytes: &[u8]| settings::set_ping_groups(trimmed(bytes)?);
+    Node::new(owner(), ino, 0o644, What::Setting(Box::new(read), Box::new(write)))
+}
+
+static NET: Table<3> = Table::new([
+    (b"core", DIR, || dir(180, Ref(&NET_CORE))),
+    (b"ipv4", DIR, || dir(181, Ref(&NET_IPV4))),
+    (b"ipv6", DIR, || dir(182, Ref(&NET_IPV6))),
+]);
+
+static NET_CORE: Table<1> = Table::new([(b"somaxconn", FILE, || of_network(183, &settings::SOMAXCONN))]);
+
+static NET_IPV4: Table<11> = Table::new([
+    (b"ip_default_ttl", FILE, || line(184, || "64".into())),
+    (b"ip_forward", FILE, || line(185, || "0".into())),
+    (b"ip_local_port_range", FILE, || {
+        line(186, || format!("{}\t{}", table::EPHEMERAL.0, table::EPHEMERAL.1))
+    }),
+    (b"ip_unprivileged_port_start", FILE, || of_network(187, &settings::PORT_START)),
+    (b"ping_group_range", FILE, || ping_groups(188)),
+    (b"tcp_congestion_control", FILE, || line(189, || "cubic".into())),
+    (b"tcp_fin_timeout", FILE, || line(190, || "60".into())),
+    (b"tcp_keepalive_intvl", FILE, || line(191, || "75".into())),
+    (b"tcp_keepalive_probes", FILE, || line(192, || "9".into())),
+    (b"tcp_keepalive_time", FILE, || line(193, || "7200".into())),
+    (b"tcp_syn_retries", FILE, || line(194, || "6".into())),
+]);
+
+static NET_IPV6: Table<1> = Table::new([(b"bindv6only", FILE, || line(195, || "0".into()))]);

@@ -1,0 +1,220 @@
+//! `/proc/net`: what there is of Internet sockets and interfaces, as text.
+
+use alloc::{format, string::String, vec::Vec};
+use core::{fmt::Write, net::IpAddr};
+
+use super::{
+    address::{Endpoint, to_v6},
+    datagram::{self, Shown},
+    link,
+    table::Table,
+    tcp,
+};
+use crate::net::common;
+
+/// Characters of a line of the tables of IPv4, which are filled up with blanks.
+const TCP_WIDTH: usize = 149;
+const UDP_WIDTH: usize = 127;
+
+/// An end as the tables show it: the address in words of host order.
+pub(super) fn end(endpoint: Endpoint, v6: bool) -> String {
+    let mut text = String::new();
+    let octets = to_v6(endpoint.addr).octets();
+    let words = octets.as_chunks::<4>().0;
+    for word in if v6 { words } else { &words[3..] } {
+        let _ = write!(text, "{:08X}", u32::from_ne_bytes(*word));
+    }
+    let _ = write!(text, ":{:04X}", endpoint.port);
+    text
+}
+
+/// A line of a table, filled up in those of IPv4.
+pub(super) fn line(text: &str, v6: bool, width: usize) -> String {
+    if v6 { format!("{text}\n") } else { format!("{text:width$}\n") }
+}
+
+/// `tcp` or `tcp6`.
+#[must_use]
+pub fn tcp(v6: bool) -> Vec<u8> {
+    let header = if v6 {
+        "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+    } else {
+        "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+    };
+    let mut text = line(header, v6, TCP_WIDTH);
+    for (at, entry) in tcp::proc::lines(v6).iter().enumerate() {
+        text.push_str(&line(&format!("{at:4}: {entry}"), v6, TCP_WIDTH));
+    }
+    text.into_bytes()
+}
+
+/// `udp`, `udp6`, `raw` or `raw6`.
+fn datagrams(table: &Table<datagram::Datagram>, v6: bool) -> Vec<u8> {
+    let header = if v6 {
+        "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
+    } else {
+        "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
+    };
+    let mut text = line(header, v6, UDP_WIDTH);
+    for socket in table.snapshot().bound {
+        let shown: Shown = socket.shown();
+        if shown.v6 != v6 {
+            continue;
+        }
+        let remote = shown.remote.unwrap_or_else(|| Endpoint::unspecified(v6));
+        let state = if shown.remote.is_some() { 1 } else { 7 };
+        let entry = format!(
+            "{:5}: {} {} {state:02X} {:08X}:{:08X} 00:00000000 00000000 {:5} {:8} {} 2 {:016x} {}",
+            shown.local.port,
+            end(shown.local, v6),
+            end(remote, v6),
+            0,
+            shown.waiting,
+            shown.uid,
+            0,
+            shown.ino,
+            0,
+            shown.dropped
+        );
+        text.push_str(&line(&entry, v6, UDP_WIDTH));
+    }
+    text.into_bytes()
+}
+
+/// `udp` or `udp6`.
+#[must_use]
+pub fn udp(v6: bool) -> Vec<u8> {
+    datagrams(&datagram::UDP, v6)
+}
+
+/// `raw` or `raw6`.
+#[must_use]
+pub fn raw(v6: bool) -> Vec<u8> {
+    datagrams(&datagram::RAW, v6)
+}
+
+/// `dev`.
+#[must_use]
+pub fn dev() -> Vec<u8> {
+    let mut text = String::from(
+        "Inter-|   Receive                                                |  Transmit\n \
+         face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier \
+         compressed\n",
+    );
+    for interface in link::interfaces() {
+        let (packets, bytes) = interface.traffic.read();
+        let name = interface.name;
+        let _ = writeln!(
+            text,
+            "{name:>6}: {bytes:7} {packets:7} {0:4} {0:4} {0:4} {0:5} {0:10} {0:9} {bytes:8} {packets:7} {0:4} {0:4} \
+             {0:4} {0:5} {0:7} {0:10}",
+            0
+        );
+    }
+    text.into_bytes()
+}
+
+/// `route`: what leads elsewhere, which nothing does.
+#[must_use]
+pub fn route() -> Vec<u8> {
+    let header = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
+    line(header, false, UDP_WIDTH).into_bytes()
+}
+
+/// `snmp`: what is counted of the protocols; a loopback loses and repeats nothing.
+#[must_use]
+pub fn snmp() -> Vec<u8> {
+    let (packets, _) = link::LO.traffic.read();
+    let established = tcp::proc::established();
+    format!(
+        "Ip: Forwarding DefaultTTL InReceives InDelivers OutRequests\nIp: 2 64 {packets} {packets} {packets}\n\
+         Tcp: RtoAlgorithm RtoMin RtoMax MaxConn CurrEstab\nTcp: 1 200 120000 -1 {established}\n"
+    )
+    .into_bytes()
+}
+
+/// `arp`.
+#[must_use]
+pub fn arp() -> Vec<u8> {
+    b"IP address       HW type     Flags       HW address            Mask     Device\n".to_vec()
+}
+
+/// `if_inet6`.
+#[must_use]
+pub fn if_inet6() -> Vec<u8> {
+    const SCOPE_HOST: u8 = 0x10;
+    const PERMANENT: u8 = 0x80;
+    let mut text = String::new();
+    for interface in link::interfaces() {
+        for assigned in interface.addresses {
+            if let IpAddr::V6(addr) = assigned.addr {
+                let _ = writeln!(
+                    text,
+                    "{:032x} {:02x} {:02x} {SCOPE_HOST:02x} {PERMANENT:02x} {:>8}",
+                    u128::from(addr),
+                    interface.index,
+                    assigned.prefix,
+                    interface.name
+                );
+            }
+        }
+    }
+    text.into_bytes()
+}
+
+/// `sockstat`: sockets in use and the memory of their queues in pages.
+#[must_use]
+pub fn sockstat() -> Vec<u8> {
+    let tcp = tcp::PORTS.snapshot();
+    let used = |v6| tcp::proc::lines(v6).len();
+    let ended = tcp.ended.len();
+    let udp = count(&datagram::UDP, false);
+    let raw = count(&datagram::RAW, false);
+    format!(
+        "sockets: used {}\nTCP: inuse {} orphan 0 tw {ended} alloc {} mem {}\nUDP: inuse {} mem {}\nUDPLITE: inuse 0\n\
+         RAW: inuse {}\nFRAG: inuse 0 memory 0\n",
+        common::count(),
+        used(false).saturating_sub(ended),
+        tcp.bound.len().max(tcp.connected.len()),
+        tcp::proc::memory() / 4096,
+        udp.0,
+        udp.1 / 4096,
+        raw.0,
+    )
+    .into_bytes()
+}
+
+/// `sockstat6`.
+#[must_use]
+pub fn sockstat6() -> Vec<u8> {
+    format!(
+        "TCP6: inuse {}\nUDP6: inuse {}\nUDPLITE6: inuse 0\nRAW6: inuse {}\nFRAG6: inuse 0 memory 0\n",
+        tcp::proc::lines(true).len(),
+        count(&datagram::UDP, true).0,
+        count(&datagram::RAW, true).0,
+    )
+    .into_bytes()
+}
+
+/// Sockets of a table and the bytes in their queues.
+fn count(table: &Table<datagram::Datagram>, v6: bool) -> (usize, usize) {
+    let shown = table.snapshot().bound.into_iter().map(|socket| socket.shown());
+    shown
+        .filter(|shown| shown.v6 == v6)
+        .fold((0, 0), |(count, bytes), shown| (count + 1, bytes + shown.waiting))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    #[test]
+    fn ends_are_shown_as_linux_shows_them() {
+        let endpoint = Endpoint { port: 8080, addr: IpAddr::V4(Ipv4Addr::LOCALHOST) };
+        assert_eq!(end(endpoint, false), "0100007F:1F90");
+        assert_eq!(end(endpoint, true), "0000000000000000FFFF00000100007F:1F90");
+        assert_eq!(if_inet6(), b"00000000000000000000000000000001 01 80 10 80       lo\n");
+        assert_eq!(tcp(false).iter().position(|&byte| byte == b'\n'), Some(149));
+    }
+}
