@@ -46,6 +46,11 @@ impl Bundle {
         self.spec.process().as_ref().context("config.json: process: missing")
     }
 
+    /// Absolute path of the root file system.
+    pub(crate) fn rootfs_path(&self) -> PathBuf {
+        self.spec.root().as_ref().map_or_else(|| self.path.clone(), |root| self.path.join(root.path()))
+    }
+
     /// Whether the root file system is read-only.
     pub(crate) fn readonly(&self) -> bool {
         self.spec.root().as_ref().and_then(Root::readonly).unwrap_or(false)
@@ -62,7 +67,7 @@ fn check_version(version: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_process(process: &Process) -> Result<()> {
+pub(crate) fn check_process(process: &Process) -> Result<()> {
     let args = process.args().as_deref().unwrap_or_default();
     ensure!(
         args.first().is_some_and(|first| !first.is_empty()),

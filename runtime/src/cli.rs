@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     check, commands,
     report::{self, LogFormat},
-    run,
 };
 
 /// OCI container runtime that gives each container its own kernel in a KVM guest
@@ -35,9 +34,12 @@ pub(crate) struct Global {
     /// Log more
     #[arg(long, global = true)]
     pub(crate) debug: bool,
-    /// Let systemd make cgroups
+    /// Cgroup paths are in systemd's form; the directories are made all the same
     #[arg(long, global = true)]
-    pub(crate) systemd_cgroup: bool,
+    systemd_cgroup: bool,
+    /// Whether to do without privileges: `true`, `false` or `auto`
+    #[arg(long, global = true, default_value = "auto")]
+    rootless: String,
     /// Log every system call of the container
     #[arg(long, global = true)]
     pub(crate) strace: bool,
@@ -46,10 +48,28 @@ pub(crate) struct Global {
     pub(crate) sandbox_log: Option<PathBuf>,
 }
 
+/// Form of what a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Rows for people.
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Create a container
+    Create(Launch),
+    /// Let the first process of a created container go
+    Start {
+        /// Container id
+        id: String,
+    },
     /// Create and run a container
     Run(Run),
+    /// Run a further process in a container
+    Exec(Exec),
     /// Show the state of a container
     State {
         /// Container id
@@ -74,14 +94,35 @@ enum Command {
         /// Container id
         id: String,
     },
+    /// Stop every process of a container
+    Pause {
+        /// Container id
+        id: String,
+    },
+    /// Let a paused container go on
+    Resume {
+        /// Container id
+        id: String,
+    },
+    /// List the processes of a container
+    Ps {
+        /// Form of the list
+        #[arg(short, long, default_value = "table")]
+        format: Format,
+        /// Container id
+        id: String,
+        /// Options for ps(1), which have no effect
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        options: Vec<String>,
+    },
     /// List containers
     List {
         /// Only ids
         #[arg(short, long)]
         quiet: bool,
-        /// `table` or `json`
+        /// Form of the list
         #[arg(short, long, default_value = "table")]
-        format: String,
+        format: Format,
     },
     /// Write a config.json to start from
     Spec {
@@ -89,27 +130,97 @@ enum Command {
         #[arg(short, long, default_value = ".")]
         bundle: PathBuf,
     },
+    /// Print what this runtime can do
+    Features,
     /// Say whether this machine can run ringfence, and what to do if not
     Check,
+}
+
+/// What makes a container: `create`, and part of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    /// Bundle directory
+    #[arg(short, long, default_value = ".")]
+    pub(crate) bundle: PathBuf,
+    /// Unix socket that is sent the master of the container's terminal
+    #[arg(long)]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// File for the process id of the sandbox
+    #[arg(long)]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Pass this many descriptors after standard error
+    #[arg(long, default_value_t = 0)]
+    pub(crate) preserve_fds: u32,
+    /// Accepted for callers that use it; the sandbox has an empty root of its own in any case
+    #[arg(long, hide = true)]
+    no_pivot: bool,
+    /// Accepted for callers that use it; no key of the caller is reachable from a sandbox
+    #[arg(long, hide = true)]
+    no_new_keyring: bool,
+    /// Container id
+    pub(crate) id: String,
 }
 
 /// `run`.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// Bundle directory
-    #[arg(short, long, default_value = ".")]
-    pub(crate) bundle: PathBuf,
-    /// File for the process id of the sandbox
-    #[arg(long)]
-    pub(crate) pid_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) launch: Launch,
+    /// Return when the container runs
+    #[arg(short, long)]
+    pub(crate) detach: bool,
     /// Keep the container's state after it has stopped
     #[arg(long)]
     pub(crate) keep: bool,
+}
+
+/// `exec`.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Unix socket that is sent the master of the process's terminal
+    #[arg(long)]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// Working directory
+    #[arg(long)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Environment variable, NAME=value
+    #[arg(short, long)]
+    pub(crate) env: Vec<String>,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// UID[:GID]
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Supplementary group
+    #[arg(short = 'g', long)]
+    pub(crate) additional_gids: Vec<u32>,
+    /// File that describes the process
+    #[arg(short, long)]
+    pub(crate) process: Option<PathBuf>,
+    /// Return when the process runs
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// File for the id of the host process that stands for it
+    #[arg(long)]
+    pub(crate) pid_file: Option<PathBuf>,
+    /// Forbid it to gain privileges
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// Add a capability
+    #[arg(short, long)]
+    pub(crate) cap: Vec<String>,
     /// Pass this many descriptors after standard error
     #[arg(long, default_value_t = 0)]
     pub(crate) preserve_fds: u32,
+    /// Do so in a paused container; the process starts when that is resumed
+    #[arg(long)]
+    pub(crate) ignore_paused: bool,
     /// Container id
     pub(crate) id: String,
+    /// Program and arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
 }
 
 /// `1.2.3` and the OCI version, as runc prints them.
@@ -124,18 +235,25 @@ pub(crate) fn run() -> i32 {
     let global = &cli.global;
     let result = report::start(global.log.as_deref(), global.log_format, global.debug).and_then(|()| {
         match &cli.command {
-            Command::Run(run) => run::run(global, run),
-            Command::State { id } => commands::state(global, id),
-            Command::Kill { all, id, signal } => commands::kill(global, id, signal, *all),
-            Command::Delete { force, id } => commands::delete(global, id, *force),
-            Command::List { quiet, format } => commands::list(global, *quiet, format),
-            Command::Spec { bundle } => commands::spec(bundle),
+            Command::Create(options) => commands::create::create(global, options),
+            Command::Start { id } => commands::start::start(global, id),
+            Command::Run(options) => commands::run::run(global, options),
+            Command::Exec(options) => commands::exec::exec(global, options),
+            Command::State { id } => commands::state::state(global, id),
+            Command::Kill { all, id, signal } => commands::kill::kill(global, id, signal, *all),
+            Command::Delete { force, id } => commands::delete::delete(global, id, *force),
+            Command::Pause { id } => commands::pause::pause(global, id),
+            Command::Resume { id } => commands::pause::resume(global, id),
+            Command::Ps { id, format, .. } => commands::ps::ps(global, id, *format),
+            Command::List { quiet, format } => commands::list::list(global, *quiet, *format),
+            Command::Spec { bundle } => commands::spec::spec(bundle),
+            Command::Features => commands::features::features(),
             Command::Check => check::check(),
         }
     });
     result.unwrap_or_else(|error| {
         report::failure(&error, global.log.as_deref(), global.log_format);
-        1
+        if matches!(cli.command, Command::Exec(_)) { commands::exec::FAILED } else { 1 }
     })
 }
 

@@ -40,6 +40,12 @@ fn rfc3339(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }
 
+/// The time now as RFC 3339 in UTC, with nanoseconds.
+pub(crate) fn now() -> String {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    rfc3339(time.as_secs()).replace('Z', &format!(".{:09}Z", time.subsec_nanos()))
+}
+
 fn line(format: LogFormat, level: &str, message: &str) -> String {
     let time = rfc3339(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()));
     match format {

@@ -38,19 +38,21 @@ pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec
         domainname: bytes(spec.domainname()),
         root: RootSpec { handle: ROOT_HANDLE, readonly: bundle.readonly() },
         mounts,
-        process: process(bundle.process()?, streams)?,
+        process: process(bundle.process()?, streams),
+        hold: false,
     };
     Ok((sandbox, trees))
 }
 
-fn process(process: &Process, streams: u32) -> Result<ProcessSpec> {
+/// A process as the sentry is told.
+pub(crate) fn process(process: &Process, streams: u32) -> ProcessSpec {
     let bytes = |strings: &Option<Vec<String>>| {
         strings.iter().flatten().map(|s| s.as_bytes().to_vec()).collect::<Vec<_>>()
     };
     let user = process.user();
     let caps = process.capabilities().as_ref();
     let set = |caps: Option<&Capabilities>| caps.map_or(0, bits);
-    Ok(ProcessSpec {
+    ProcessSpec {
         args: bytes(process.args()),
         env: bytes(process.env()),
         cwd: process.cwd().as_os_str().as_bytes().to_vec(),
@@ -74,7 +76,7 @@ fn process(process: &Process, streams: u32) -> Result<ProcessSpec> {
         no_new_privs: process.no_new_privileges().unwrap_or(false),
         terminal: process.terminal().unwrap_or(false),
         streams: (0..streams).collect(),
-    })
+    }
 }
 
 /// Names in the order of their numbers, capabilities(7).
@@ -121,6 +123,16 @@ const CAPABILITIES: [&str; 41] = [
     "BPF",
     "CHECKPOINT_RESTORE",
 ];
+
+/// Names of all capabilities.
+pub(crate) fn capability_names() -> Vec<String> {
+    CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
+/// Whether there is a capability of this name.
+pub(crate) fn is_capability(name: &str) -> bool {
+    name.strip_prefix("CAP_").is_some_and(|name| CAPABILITIES.contains(&name))
+}
 
 /// A set as a bit mask.
 fn bits(caps: &Capabilities) -> u64 {
@@ -183,6 +195,11 @@ const FLAGS: [(&str, u64, u64); 27] = [
     ("slave", 1 << 19, 0),
     ("rslave", 1 << 19 | 16384, 0),
 ];
+
+/// Names of all mount options that are flags.
+pub(crate) fn mount_options() -> Vec<&'static str> {
+    FLAGS.iter().map(|(name, ..)| *name).collect()
+}
 
 const MS_RDONLY: u64 = 1;
 const MS_BIND: u64 = 4096;

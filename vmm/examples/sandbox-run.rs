@@ -40,7 +40,6 @@ fn main() {
         log_level: u32::try_from(number("LOG", 3)).unwrap(),
         strace: env::var_os("STRACE").is_some(),
         timing: env::var_os("TIMING").is_some(),
-        exit_on_disconnect: true,
         start,
     };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
@@ -50,15 +49,17 @@ fn main() {
         root: Tree { fd: tree.as_fd(), readonly: false },
         mounts: Vec::new(),
         streams: vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+        listener: None,
+        held: Vec::new(),
     };
     let mut sandbox = vmm::spawn(&settings, &fds).expect("a sandbox");
     let mut code = 125;
     while let Some(message) = sandbox.control().receive().unwrap() {
         match message {
-            FromSandbox::Ready => {}
+            FromSandbox::Ready | FromSandbox::Created => {}
             FromSandbox::OutOfMemory { kills } => eprintln!("out of memory: {kills} processes killed"),
             FromSandbox::Exited { wait_status } => {
-                code = if wait_status & 0x7f == 0 { wait_status >> 8 } else { 128 + (wait_status & 0x7f) };
+                code = vmm::config::exit_status(wait_status);
             }
             FromSandbox::StartFailed { errno, message } => eprintln!("start failed ({errno}): {message}"),
             FromSandbox::Failed { message } => eprintln!("failed: {message}"),

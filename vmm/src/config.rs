@@ -15,7 +15,7 @@ pub const SANDBOX_ARGUMENT: &str = "sandbox";
 pub const FIRST_MOUNT_HANDLE: Handle = hostcall::ROOT_HANDLE + 1;
 
 /// Longest control message in bytes.
-pub const MAX_MESSAGE: usize = 64 * 1024;
+pub const MAX_MESSAGE: usize = 160 * 1024;
 
 /// Default length of the file-window region in bytes.
 pub const DEFAULT_WINDOW_LEN: u64 = 8 << 30;
@@ -44,10 +44,12 @@ pub struct SandboxConfig {
     pub strace: bool,
     /// Print `timing` lines to the log.
     pub timing: bool,
-    /// The sandbox ends when the runtime's end of the control socket closes (a foreground `run`).
-    pub exit_on_disconnect: bool,
-    /// The control socket.
+    /// The socket to the process that started it.
     pub control: i32,
+    /// The listening [control socket](crate::control), if there is one.
+    pub listener: Option<i32>,
+    /// What it only holds: the lock that says that it lives.
+    pub held: Vec<i32>,
     /// The sandbox log.
     pub log: i32,
     /// `/dev/kvm`, opened by the runtime.
@@ -58,15 +60,21 @@ pub struct SandboxConfig {
     pub mounts: Vec<HostTree>,
     /// Stream `i` is `streams[i]`; the first three are standard input, output and error.
     pub streams: Vec<i32>,
+    /// The first process waits to be let go.
+    pub hold: bool,
     /// The first command, encoded with [`hostcall::encode_command`].
     pub start: Vec<u8>,
 }
 
-/// From the runtime to the sandbox.
+/// From the process that started the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToSandbox {
-    /// Queue a [`hostcall::Command`] for the sentry.
-    Command(hostcall::Command),
+    /// Send a signal to the first process.
+    Signal(u32),
+    /// Let the first process go.
+    Go,
+    /// Live on when this socket closes; until then the sandbox ends with the process that started it.
+    Detach,
 }
 
 /// From the sandbox to the runtime.
@@ -74,6 +82,8 @@ pub enum ToSandbox {
 pub enum FromSandbox {
     /// The VM is made and jailed; the sentry starts now.
     Ready,
+    /// The first process is ready and waits to be let go.
+    Created,
     /// The sentry's out-of-memory killer ended a process.
     OutOfMemory {
         /// How many processes it has ended so far.
@@ -98,9 +108,15 @@ pub enum FromSandbox {
     },
 }
 
-/// Exit status of a sandbox process that has sent [`FromSandbox::Exited`] or [`FromSandbox::StartFailed`].
-pub const STATUS_OK: i32 = 0;
-/// Exit status of a sandbox process that has sent (or tried to send) [`FromSandbox::Failed`].
+/// What a shell reports for a wait status; the exit status of a sandbox process whose first process ended with it.
+#[must_use]
+pub const fn exit_status(wait_status: i32) -> i32 {
+    let signal = wait_status & 0x7f;
+    if signal == 0 { wait_status >> 8 & 0xff } else { 128 + signal }
+}
+
+/// Exit status of a sandbox process that has sent (or tried to send) [`FromSandbox::Failed`] or
+/// [`FromSandbox::StartFailed`].
 pub const STATUS_FAILED: i32 = 125;
 
 /// Longest text of a sandbox that is shown, characters.
@@ -149,7 +165,7 @@ mod tests {
     fn configuration() -> impl Strategy<Value = SandboxConfig> {
         let tree = || any::<(i32, bool)>().prop_map(|(fd, readonly)| HostTree { fd, readonly });
         let numbers = any::<(u64, u32, u64, u32, i32, i32, i32)>();
-        let switches = any::<(bool, bool, bool)>();
+        let switches = any::<(bool, bool)>();
         let lists = (collection::vec(tree(), 0..5), collection::vec(any::<i32>(), 0..5));
         (numbers, switches, tree(), lists, collection::vec(any::<u8>(), 0..60)).prop_map(
             |(numbers, switches, root, (mounts, streams), start)| SandboxConfig {
@@ -159,13 +175,15 @@ mod tests {
                 log_level: numbers.3,
                 strace: switches.0,
                 timing: switches.1,
-                exit_on_disconnect: switches.2,
                 control: numbers.4,
+                listener: switches.0.then_some(numbers.4),
+                held: streams.clone(),
                 log: numbers.5,
                 kvm: numbers.6,
                 root,
                 mounts,
                 streams,
+                hold: switches.1,
                 start,
             },
         )

@@ -21,6 +21,8 @@ const ALWAYS: &[i64] = &[
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_accept4,
     libc::SYS_sendto,
     libc::SYS_close,
     libc::SYS_munmap,

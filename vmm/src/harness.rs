@@ -21,7 +21,7 @@ use crate::{
         files::Files,
         fs::{attributes, kind},
         handles::{Handles, Object},
-        stream::Stream,
+        stream::{Stream, Streams},
     },
 };
 
@@ -55,7 +55,7 @@ impl Harness {
             log: Arc::new(Log::new(null.try_clone()?, 5, true, None)),
             handles,
             files: Files::new(File::open("/proc/self/fd")?.into(), None),
-            streams: vec![Stream::new(null.into())?],
+            streams: Streams::new(vec![Stream::new(null.into())?]),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             calls: CALLS,
             cpus: 1,
@@ -64,11 +64,21 @@ impl Harness {
         Ok(Self { server })
     }
 
+    /// Gives stream 0 again if the guest has closed it.
+    fn restore_stream(&self) -> io::Result<()> {
+        if !self.server.streams.has(0) {
+            let null = File::options().read(true).write(true).open("/dev/null")?;
+            self.server.add_streams(vec![null.into()])?;
+        }
+        Ok(())
+    }
+
     /// Serves one call page; the page afterwards, or `None` when the call ends the sandbox.
     ///
     /// # Errors
     /// Never, unless guest memory is broken.
     pub fn call(&self, page: &[u8; PAGE_SIZE]) -> io::Result<Option<[u8; PAGE_SIZE]>> {
+        self.restore_stream()?;
         self.server.memory.write(CALLS, page)?;
         if self.server.serve(0)? != Outcome::Resume {
             return Ok(None);

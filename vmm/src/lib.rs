@@ -5,7 +5,9 @@
 mod boot;
 mod broker;
 pub mod check;
+mod clients;
 pub mod config;
+pub mod control;
 mod cpu;
 mod error;
 mod events;

@@ -8,17 +8,22 @@
 use std::{
     fs::File,
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
-    sync::{Arc, Barrier, Mutex, Once, PoisonError},
+    sync::{
+        Arc, Barrier, Mutex, Once, PoisonError,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
     thread,
 };
 
-use hostcall::{MAX_CPUS, MAX_STREAMS, ROOT_HANDLE};
+use hostcall::{Command, MAX_CPUS, MAX_STREAMS, ROOT_HANDLE, Recipient};
 use rustix::{event::epoll, io::Errno};
 
 use crate::{
     boot::{Boot, Settings},
     broker::Broker,
+    clients::{self, Clients},
     config::{self, FromSandbox, HostTree, MAX_MESSAGE, SandboxConfig, ToSandbox},
+    control::Phase,
     cpu::Start,
     error::{Context, Error},
     events::Events,
@@ -32,7 +37,7 @@ use crate::{
         files::Files,
         fs::{attributes, kind},
         handles::{Handles, Object},
-        stream::Stream,
+        stream::{Stream, Streams},
     },
     spawn::send_packet,
     vcpu::{self, Waiting},
@@ -57,8 +62,14 @@ pub(crate) struct Sandbox {
     pub(crate) start: Start,
     pub(crate) slide: u64,
     pub(crate) waiting: Vec<Waiting>,
+    pub(crate) clients: Clients,
     control: Control,
-    exit_on_disconnect: bool,
+    /// A [`Phase`].
+    phase: AtomicU8,
+    /// It lives on without the process that started it.
+    detached: AtomicBool,
+    /// For as long as it lives.
+    _held: Vec<OwnedFd>,
 }
 
 /// The sandbox's end of the control socket; the last message is sent once.
@@ -89,10 +100,42 @@ impl Control {
 }
 
 impl Sandbox {
+    /// How far the container has come.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::SeqCst) {
+            0 => Phase::Creating,
+            1 => Phase::Created,
+            _ => Phase::Running,
+        }
+    }
+
+    /// The first process is ready and waits.
+    pub(crate) fn created(&self) {
+        let phases = (Phase::Creating as u8, Phase::Created as u8);
+        if self.phase.compare_exchange(phases.0, phases.1, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            self.log.timing("created");
+            self.control.send(&FromSandbox::Created);
+        }
+    }
+
+    /// Lets the first process go.
+    pub(crate) fn go(&self) -> Result<(), Errno> {
+        let phases = (Phase::Created as u8, Phase::Running as u8);
+        match self.phase.compare_exchange(phases.0, phases.1, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => self.command(&Command::Go),
+            Err(_) => Err(Errno::INVAL),
+        }
+    }
+
+    /// Queues a command for the sentry.
+    pub(crate) fn command(&self, command: &Command) -> Result<(), Errno> {
+        self.server.events.command(hostcall::encode_command(command).map_err(|_| Errno::NOMEM)?)
+    }
+
     /// The first process ended.
     pub(crate) fn exit(&self, wait_status: i32) -> ! {
         self.log.timing("exit");
-        self.control.finish(&FromSandbox::Exited { wait_status }, config::STATUS_OK)
+        self.control.finish(&FromSandbox::Exited { wait_status }, config::exit_status(wait_status))
     }
 
     /// A process was killed for want of memory.
@@ -102,7 +145,7 @@ impl Sandbox {
 
     /// The first process cannot be started.
     pub(crate) fn start_failed(&self, errno: u32, message: String) -> ! {
-        self.control.finish(&FromSandbox::StartFailed { errno, message }, config::STATUS_OK)
+        self.control.finish(&FromSandbox::StartFailed { errno, message }, config::STATUS_FAILED)
     }
 
     /// The sandbox cannot go on.
@@ -129,7 +172,10 @@ pub fn sandbox_main(config_fd: i32) -> ! {
                 start: parts.boot.start,
                 slide: parts.boot.slide,
                 waiting: (0..config.cpus).map(|_| Waiting::default()).collect(),
-                exit_on_disconnect: config.exit_on_disconnect,
+                clients: Clients::new(config.listener.map(inherited)),
+                phase: AtomicU8::new(if config.hold { Phase::Creating } else { Phase::Running } as u8),
+                detached: AtomicBool::new(false),
+                _held: config.held.iter().map(|fd| inherited(*fd)).collect(),
                 log,
                 control,
             };
@@ -225,7 +271,7 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
         events,
         handles,
         files: Files::new(descriptors, Some(broker)),
-        streams,
+        streams: Streams::new(streams),
         epoll,
     };
     Ok(Parts { vm, server, boot, vcpu })
@@ -269,6 +315,7 @@ fn serve(sandbox: &Arc<Sandbox>, boot: kvm_ioctls::VcpuFd) -> ! {
     );
     let closed = watched
         .system("watch the control socket")
+        .and_then(|()| sandbox.clients.watch(&sandbox.server.epoll).system("watch for connections"))
         .and_then(|()| jail::no_more_threads())
         .and_then(|()| filter::load());
     if let Err(error) = closed {
@@ -295,6 +342,10 @@ fn watch(sandbox: &Sandbox) -> ! {
         for event in &events {
             let done = match event.data.u64() {
                 CONTROL => control(sandbox, &mut buffer),
+                clients::LISTENER => sandbox.clients.accept(&sandbox.server.epoll),
+                client @ clients::FIRST_CLIENT.. => {
+                    clients::serve(sandbox, client - clients::FIRST_CLIENT, &mut buffer)
+                }
                 stream => sandbox.server.events.stream(u32::try_from(stream).unwrap_or(0)),
             };
             if let Err(error) = done {
@@ -313,14 +364,18 @@ fn control(sandbox: &Sandbox, buffer: &mut [u8]) -> Result<(), Errno> {
     };
     match usize::try_from(n) {
         Ok(n) if n > 0 => match config::decode(&buffer[..n]) {
-            Ok(ToSandbox::Command(command)) => {
-                let bytes = hostcall::encode_command(&command).map_err(|_| Errno::INVAL)?;
-                sandbox.server.events.command(bytes)
+            Ok(ToSandbox::Signal(signal)) => {
+                sandbox.command(&Command::Signal { signal, to: Recipient::First })
+            }
+            Ok(ToSandbox::Go) => sandbox.go(),
+            Ok(ToSandbox::Detach) => {
+                sandbox.detached.store(true, Ordering::SeqCst);
+                Ok(())
             }
             Err(_) => Err(Errno::BADMSG),
         },
         _ if n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock => Ok(()),
-        _ if sandbox.exit_on_disconnect => sandbox.fail("the runtime is gone"),
+        _ if !sandbox.detached.load(Ordering::SeqCst) => sandbox.fail("the runtime is gone"),
         _ => epoll::delete(&sandbox.server.epoll, socket),
     }
 }

@@ -34,6 +34,10 @@ pub struct SandboxFds<'a> {
     pub mounts: Vec<Tree<'a>>,
     /// Streams; the first three are standard input, output and error.
     pub streams: Vec<BorrowedFd<'a>>,
+    /// The listening [control socket](crate::control), if there is one.
+    pub listener: Option<BorrowedFd<'a>>,
+    /// What the sandbox only holds for as long as it lives.
+    pub held: Vec<BorrowedFd<'a>>,
 }
 
 /// The parts of a [`SandboxConfig`] that are not descriptors.
@@ -49,8 +53,6 @@ pub struct SandboxSettings {
     pub strace: bool,
     /// Print `timing` lines to the log.
     pub timing: bool,
-    /// End the sandbox when the [`SandboxProcess`] goes away.
-    pub exit_on_disconnect: bool,
     /// What to run.
     pub start: hostcall::SandboxSpec,
 }
@@ -103,14 +105,6 @@ impl Control {
     /// When the sandbox is gone.
     pub fn send(&self, message: &ToSandbox) -> io::Result<()> {
         send_packet(self.0.as_fd(), &config::encode(message).map_err(io::Error::other)?)
-    }
-
-    /// Asks the sentry to send a signal to the container's first process, or to all its processes.
-    ///
-    /// # Errors
-    /// When the sandbox is gone.
-    pub fn signal(&self, signal: u32, all: bool) -> io::Result<()> {
-        self.send(&ToSandbox::Command(hostcall::Command::Signal { signal, all }))
     }
 }
 
@@ -190,13 +184,15 @@ pub fn spawn_program(
         log_level: settings.log_level,
         strace: settings.strace,
         timing: settings.timing,
-        exit_on_disconnect: settings.exit_on_disconnect,
+        listener: fds.listener.map(|fd| inherited.add(fd)).transpose()?,
+        held: fds.held.iter().map(|fd| inherited.add(*fd)).collect::<io::Result<_>>()?,
         control: inherited.add(theirs.as_fd())?,
         log: inherited.add(fds.log)?,
         kvm: inherited.add(fds.kvm)?,
         root,
         mounts,
         streams: fds.streams.iter().map(|fd| inherited.add(*fd)).collect::<io::Result<_>>()?,
+        hold: settings.start.hold,
         start: hostcall::encode_command(&start).map_err(io::Error::other)?,
     };
     let memfd = config_memfd(&config::encode(&config).map_err(io::Error::other)?)?;

@@ -85,6 +85,14 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
                     }
                     format!("vCPU {cpu} was started twice")
                 }
+                Ok(Outcome::Created) => {
+                    sandbox.created();
+                    continue;
+                }
+                Ok(Outcome::Answer { tag, answer }) => {
+                    sandbox.clients.answer(tag, answer);
+                    continue;
+                }
                 Ok(Outcome::OutOfMemory { kills }) => {
                     sandbox.out_of_memory(kills);
                     continue;

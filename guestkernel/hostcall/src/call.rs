@@ -118,6 +118,11 @@ hostcalls! {
     /// Provides `a1` bytes of RAM at gpa `a0` that are to be used soon, page aligned, at most
     /// [`MAX_POPULATE`](crate::MAX_POPULATE). Contents stay. Advice only.
     PopulateMemory = 9, host: ["madvise", "ioctl"];
+    /// The first process is ready and waits for [`Command::Go`](crate::Command::Go), as the start asked for.
+    Created = 10, host: ["sendto"];
+    /// An answer to the command with tag `a0`. `a1` = length; `data` = an encoded [`Answer`](crate::Answer).
+    /// `-EINVAL` when it is none; one that nobody waits for any more is dropped.
+    Answer = 11, host: ["sendto"];
 
     /// Reads what stream `a0` has now. `a1` = gpa, `a2` = length. Result: bytes, 0 at end of file, `-EAGAIN`.
     StreamRead = 16, host: ["ppoll", "read"];
@@ -131,6 +136,8 @@ hostcalls! {
     StreamIoctl = 19, host: ["ioctl"];
     /// What stream `a0` is: `data` = [`Attr`](crate::Attr). `-EBADF` when it was not given.
     StreamStat = 20, host: ["statx"];
+    /// Gives stream `a0` up; its number may be used for another one.
+    StreamClose = 21, host: ["epoll_ctl", "close"];
 
     /// Looks one name up. `a0` = inode handle of a directory, `a1` = name length; `data` = name (no slash,
     /// not `.` or `..`). Result: a new inode handle; `data` = [`Attr`](crate::Attr).

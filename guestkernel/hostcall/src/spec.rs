@@ -100,6 +100,8 @@ pub struct SandboxSpec {
     pub mounts: Vec<MountSpec>,
     /// The first process.
     pub process: ProcessSpec,
+    /// The first process is made, but waits for [`Command::Go`].
+    pub hold: bool,
 }
 
 /// What `TakeCommand` delivers.
@@ -107,13 +109,113 @@ pub struct SandboxSpec {
 pub enum Command {
     /// Start the container. Always the first command.
     Start(alloc::boxed::Box<SandboxSpec>),
-    /// Send a signal to the container's first process, or to every process.
+    /// Send a signal.
     Signal {
         /// Signal number.
         signal: u32,
-        /// To every process of the container.
-        all: bool,
+        /// Who gets it.
+        to: Recipient,
     },
+    /// Let the first process go.
+    Go,
+    /// Start a further process. Its answers are [`Answer::Started`] and [`Answer::Ended`], or [`Answer::Failed`].
+    Exec {
+        /// Names the command in its answers; not 0, and not that of another process that lives.
+        tag: u64,
+        /// The process.
+        process: alloc::boxed::Box<ProcessSpec>,
+    },
+    /// List the processes. The answers are [`Answer::Processes`].
+    Processes {
+        /// Names the command in its answers.
+        tag: u64,
+    },
+}
+
+/// Who gets a signal from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Recipient {
+    /// The container's first process.
+    First,
+    /// Every process of the container.
+    All,
+    /// The process that the `Exec` with this tag started.
+    Exec(u64),
+}
+
+/// A process, as a list shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessInfo {
+    /// Its id.
+    pub pid: u32,
+    /// Its parent's; 0 for one that was started from outside.
+    pub ppid: u32,
+    /// Real user.
+    pub uid: u32,
+    /// The letter of `/proc/PID/stat`.
+    pub state: u8,
+    /// How long ago it started, ms.
+    pub age_ms: u64,
+    /// CPU time used, ms.
+    pub cpu_ms: u64,
+    /// Arguments, each ended by NUL, possibly cut; empty for one that has no memory any more.
+    pub arguments: Vec<u8>,
+    /// Name.
+    pub name: Vec<u8>,
+}
+
+/// What the sentry answers to a command that has a tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The process runs.
+    Started {
+        /// Its id in the container.
+        pid: u32,
+    },
+    /// It ended. The last answer.
+    Ended {
+        /// Wait status, as `wait4` encodes it.
+        wait_status: i32,
+    },
+    /// The command failed. The last answer.
+    Failed {
+        /// Linux errno.
+        errno: u32,
+        /// What failed.
+        message: String,
+    },
+    /// Some processes.
+    Processes {
+        /// They.
+        list: Vec<ProcessInfo>,
+        /// Whether there are more to come; if not, it is the last answer.
+        more: bool,
+    },
+}
+
+impl Answer {
+    /// Whether no further answer to the command follows.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::Started { .. } | Self::Processes { more: true, .. })
+    }
+}
+
+/// Encodes an answer.
+///
+/// # Errors
+/// When memory runs out.
+pub fn encode_answer(answer: &Answer) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_allocvec(answer)
+}
+
+/// Decodes an answer.
+///
+/// # Errors
+/// When the bytes are not exactly one answer.
+pub fn decode_answer(bytes: &[u8]) -> Result<Answer, postcard::Error> {
+    let (answer, rest) = postcard::take_from_bytes(bytes)?;
+    if rest.is_empty() { Ok(answer) } else { Err(postcard::Error::DeserializeBadEncoding) }
 }
 
 /// Encodes a command.
@@ -186,13 +288,51 @@ mod tests {
         }
     }
 
+    fn recipient() -> impl Strategy<Value = Recipient> {
+        prop_oneof![Just(Recipient::First), Just(Recipient::All), any::<u64>().prop_map(Recipient::Exec)]
+    }
+
+    prop_compose! {
+        fn info()(
+            ids in any::<(u32, u32, u32, u8)>(),
+            times in any::<(u64, u64)>(),
+            texts in (bytes(), bytes()),
+        ) -> ProcessInfo {
+            ProcessInfo {
+                pid: ids.0,
+                ppid: ids.1,
+                uid: ids.2,
+                state: ids.3,
+                age_ms: times.0,
+                cpu_ms: times.1,
+                arguments: texts.0,
+                name: texts.1,
+            }
+        }
+    }
+
+    fn answer() -> impl Strategy<Value = Answer> {
+        prop_oneof![
+            any::<u32>().prop_map(|pid| Answer::Started { pid }),
+            any::<i32>().prop_map(|wait_status| Answer::Ended { wait_status }),
+            any::<(u32, String)>().prop_map(|(errno, message)| Answer::Failed { errno, message }),
+            (collection::vec(info(), 0..4), any::<bool>())
+                .prop_map(|(list, more)| Answer::Processes { list, more }),
+        ]
+    }
+
     fn command() -> impl Strategy<Value = Command> {
         let start = (bytes(), bytes(), any::<(Handle, bool)>(), collection::vec(mount(), 0..4), process());
         prop_oneof![
-            any::<(u32, bool)>().prop_map(|(signal, all)| Command::Signal { signal, all }),
+            (any::<u32>(), recipient()).prop_map(|(signal, to)| Command::Signal { signal, to }),
+            Just(Command::Go),
+            (any::<u64>(), process())
+                .prop_map(|(tag, process)| Command::Exec { tag, process: Box::new(process) }),
+            any::<u64>().prop_map(|tag| Command::Processes { tag }),
             start.prop_map(|(hostname, domainname, (handle, readonly), mounts, process)| {
                 let root = RootSpec { handle, readonly };
-                Command::Start(Box::new(SandboxSpec { hostname, domainname, root, mounts, process }))
+                let hold = readonly;
+                Command::Start(Box::new(SandboxSpec { hostname, domainname, root, mounts, process, hold }))
             }),
         ]
     }
@@ -202,6 +342,21 @@ mod tests {
         fn commands_round_trip(command in command()) {
             let bytes = encode_command(&command).unwrap();
             prop_assert_eq!(decode_command(&bytes).unwrap(), command);
+        }
+
+        #[test]
+        fn answers_round_trip(answer in answer(), cut in any::<prop::sample::Index>()) {
+            let mut bytes = encode_answer(&answer).unwrap();
+            prop_assert_eq!(decode_answer(&bytes).unwrap(), answer);
+            bytes.truncate(cut.index(bytes.len()));
+            let _ = decode_answer(&bytes);
+        }
+
+        #[test]
+        fn any_bytes_are_an_answer_or_refused(bytes in collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(answer) = decode_answer(&bytes) {
+                prop_assert!(encode_answer(&answer).is_ok());
+            }
         }
 
         #[test]

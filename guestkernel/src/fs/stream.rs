@@ -256,6 +256,13 @@ impl Inode for Stream {
     }
 }
 
+impl Drop for Stream {
+    /// The other end sees that nobody here has it any more.
+    fn drop(&mut self) {
+        let _ = call(Hostcall::StreamClose, [self.number.into(), 0, 0, 0, 0, 0]);
+    }
+}
+
 impl core::fmt::Debug for Stream {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Stream")

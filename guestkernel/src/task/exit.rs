@@ -8,7 +8,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 
 use super::{
-    Process, Task, current,
+    Process, Task, command, current,
     process::GroupEnd,
     sched,
     tree::{self, Tree, Zombie},
@@ -203,8 +203,13 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
             tell_parent(&mut tree, child, &mut notices);
         }
         tree.end(process.pid, Zombie { status, uid, usage });
-        tell_parent(&mut tree, process.pid, &mut notices);
+        if process.unwaited.load(Ordering::Relaxed) {
+            notices.reaped.extend(tree.remove_process(process.pid));
+        } else {
+            tell_parent(&mut tree, process.pid, &mut notices);
+        }
     }
+    command::ended(process, status);
     for (to, info) in notices.signals {
         // A standard signal is merged with one that waits already; nothing is lost.
         let _ = signal::send_to_process(&to, info);

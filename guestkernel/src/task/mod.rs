@@ -8,6 +8,7 @@
 pub mod access;
 mod children;
 pub mod clone;
+pub mod command;
 pub mod cred;
 pub mod exec;
 pub mod exit;
@@ -37,9 +38,10 @@ use crate::{
     signal::{Queue, SigSet},
     sync::{Once, SpinLock},
 };
+pub use command::on_host_event;
 use cred::Cred;
 pub use process::Process;
-pub use start::{init, on_host_event};
+pub use start::init;
 pub use tree::{for_each_process, process, task};
 
 /// Bits of a task's work word (`ctx.work`): what must be looked at before ring 3 goes on.
@@ -56,6 +58,8 @@ pub mod work {
     pub const MEMORY: u32 = 16;
     /// A restartable sequence may have been interrupted, or the CPU is another one.
     pub const RSEQ: u32 = 32;
+    /// The new task was started by the host and has no program yet.
+    pub const BIRTH: u32 = 64;
 }
 
 /// Bits of a task's traits, which prctl(2) sets.
@@ -459,6 +463,11 @@ pub fn exit_to_user_work(regs: &mut UserRegs) {
             me.ctx.work.fetch_and(!work::RESCHED, Ordering::SeqCst);
             sched::preempt();
             crate::time::cpu_timer::arm_for(&me, crate::arch::clock::monotonic_ns());
+        }
+        if pending & work::BIRTH != 0 {
+            me.ctx.work.fetch_and(!work::BIRTH, Ordering::SeqCst);
+            start::be_born(&me, regs);
+            continue;
         }
         if pending & work::SET_TID != 0 {
             me.ctx.work.fetch_and(!work::SET_TID, Ordering::SeqCst);

@@ -1,6 +1,6 @@
 //! Processes: what the threads of a group share.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use super::{
@@ -93,6 +93,12 @@ pub struct Process {
     pub exit_signal: AtomicU32,
     /// Cannot be ended by signals that it has no handler for (the first process).
     pub unkillable: AtomicBool,
+    /// The host started it: nobody in the container waits for it.
+    pub unwaited: AtomicBool,
+    /// Names it to the host, which waits for its end; 0 = it does not.
+    pub tag: AtomicU64,
+    /// What it is to run, until it has found it.
+    pub birth: SpinLock<Option<Box<hostcall::ProcessSpec>>>,
     /// `PR_SET_CHILD_SUBREAPER`.
     pub subreaper: AtomicBool,
     /// `PR_SET_DUMPABLE`.
@@ -130,6 +136,9 @@ impl Process {
             phase: AtomicU8::new(Phase::Alive as u8),
             exit_signal: AtomicU32::new(crate::signal::SIGCHLD),
             unkillable: AtomicBool::new(false),
+            unwaited: AtomicBool::new(false),
+            tag: AtomicU64::new(0),
+            birth: SpinLock::default(),
             subreaper: AtomicBool::new(false),
             dumpable: AtomicU32::new(1),
             no_huge_pages: AtomicBool::new(false),

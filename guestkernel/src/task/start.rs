@@ -1,27 +1,30 @@
-//! The first process, and what the host says afterwards.
+//! Processes that the host starts: the first one, and those of the runtime's `exec`.
+//!
+//! The first is made before anything runs. A further one is a task that finds its program itself, on its first way
+//! to ring 3, because that may have to wait.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
-use hostcall::{Command, EventFlags, Hostcall, ProcessSpec, SandboxSpec, decode_command};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::sync::atomic::Ordering;
+use hostcall::{Answer, Command, Hostcall, ProcessSpec, SandboxSpec};
 use linux_raw_sys::general::{O_NONBLOCK, O_RDONLY};
 
 use super::{
-    Parts, Process, Task,
+    Parts, Process, Task, command,
     cred::{Caps, Cred},
-    exec::{self, Request},
+    exec::{self, Prepared, Request},
+    exit,
     rlimit::{COUNT, Resource, Rlimit, Rlimits},
-    sched, tree,
+    sched, tree, work,
 };
 use crate::{
     arch::{self, UserRegs, context::ThreadContext},
     errno::{Errno, Result},
-    fs::{self, FdTable, FsContext, perm::Who, walk::Lookup},
-    mem::{PAGE_SIZE, frame, kstack::KernelStack},
-    signal::{self, SigInfo},
+    fs::{self, FdTable, FsContext, mount::Namespace, perm::Who, walk::Lookup},
+    mem::kstack::KernelStack,
+    sync::{Once, SpinLock},
     syscall::strace,
 };
 
-/// Pages of the buffer for commands, as a power of two, from the first try to the last.
-const COMMAND_ORDERS: core::ops::RangeInclusive<u32> = 4..=8;
 /// Where programs are looked for when the environment has no `PATH`.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -38,25 +41,46 @@ fn failure(what: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
     move |errno| Failure { errno, what: what.into() }
 }
 
+/// The container's mounts, where further processes start.
+static CONTAINER: Once<Arc<Namespace>> = Once::new();
+
+/// The first process while it waits to be let go.
+static HELD: SpinLock<Option<Arc<Task>>> = SpinLock::new(None);
+
 /// Takes the start command and makes the first process. When that fails, tells the host and ends the sandbox.
 pub fn init() {
     if arch::boot_info().flags & hostcall::BootFlags::STRACE.bits() != 0 {
         strace::enable();
     }
     match start() {
-        Ok(task) => {
-            sched::spawn(task);
+        Ok((task, hold)) => {
+            if hold {
+                *HELD.lock() = Some(task);
+                // A host that does not hear it never lets the process go.
+                let _ = arch::hostcall::call(Hostcall::Created, [0; 6]);
+            } else {
+                sched::spawn(task);
+            }
             // The start command was announced before this CPU could be interrupted. The host announces
             // nothing more until that is taken.
-            on_host_event();
+            command::on_host_event();
         }
         Err(failure) => report(&failure),
     }
 }
 
-fn start() -> core::result::Result<Arc<Task>, Failure> {
-    match take_command().map_err(failure("the start command"))? {
-        Some(Command::Start(spec)) => first_process(&spec),
+/// Lets the first process go, if it waits.
+pub(super) fn go() {
+    let held = HELD.lock().take();
+    match held {
+        Some(task) => sched::spawn(task),
+        None => log::warn!("the first process does not wait"),
+    }
+}
+
+fn start() -> core::result::Result<(Arc<Task>, bool), Failure> {
+    match command::take().map_err(failure("the start command"))? {
+        Some(Command::Start(spec)) => Ok((first_process(&spec)?, spec.hold)),
         _ => Err(Failure { errno: Errno::EPROTO, what: "there is no start command".into() }),
     }
 }
@@ -72,39 +96,58 @@ fn report(failure: &Failure) -> ! {
     arch::exit_sandbox(if failure.errno == Errno::ENOENT { 127 << 8 } else { 126 << 8 })
 }
 
-/// Takes the next command of the host, if there is one.
-fn take_command() -> Result<Option<Command>> {
-    for order in COMMAND_ORDERS {
-        let (buffer, _) = frame::alloc_order(order).ok_or(Errno::ENOMEM)?;
-        let capacity = PAGE_SIZE << order;
-        let got = arch::hostcall::call(Hostcall::TakeCommand, [buffer.0, capacity, 0, 0, 0, 0]);
-        let command = match got {
-            Ok(0) => Ok(None),
-            Ok(length) => {
-                let mut bytes = alloc::vec![0; length.min(capacity) as usize];
-                arch::read_phys(buffer, &mut bytes);
-                decode_command(&bytes).map(Some).map_err(|_| Errno::EPROTO)
-            }
-            Err(errno) => Err(errno),
-        };
-        frame::free_order(buffer, order);
-        if got != Err(Errno::EMSGSIZE) {
-            return command;
-        }
-    }
-    Err(Errno::EMSGSIZE)
-}
-
 fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure> {
     super::namespace::initial().uts.set_names(&spec.hostname, &spec.domainname);
     let namespace = fs::init(spec).map_err(failure("mounting the container's file systems"))?;
+    CONTAINER.call_once(|| namespace.clone());
     let context = FsContext::new(namespace);
     let wanted = &spec.process;
-    let cred = credentials(wanted);
     let limits = limits(wanted);
-    let walk = context.walk(exec::who(&cred));
+    let (prepared, traced) = load(&context, &credentials(wanted), &limits, wanted)?;
+    let files = descriptors(&wanted.streams, wanted.uid, &limits).map_err(failure("the standard streams"))?;
+    let mut stack = 0;
+    let task = exec::adopt(prepared, |image, cred| {
+        stack = image.stack;
+        let parts = Parts { mm: Some(image.mm.clone()), files: Some(files), fs: Some(context.clone()) };
+        let regs = UserRegs::entry(image.entry, image.stack);
+        let task = make(cred, parts, &regs, limits, |process| {
+            process.unkillable.store(true, Ordering::Relaxed);
+        })?;
+        task.no_new_privs.store(wanted.no_new_privs, Ordering::Relaxed);
+        Ok(task)
+    })
+    .map_err(failure("the first process"))?;
+    if let Some(traced) = traced {
+        traced.started(task.tid(), stack);
+    }
+    Ok(task)
+}
+
+/// What the trace says of a program that the host starts.
+struct Traced {
+    path: Vec<u8>,
+    argv: Vec<Vec<u8>>,
+    variables: usize,
+}
+
+impl Traced {
+    fn started(&self, tid: u32, stack: u64) {
+        // The stack has the number of arguments, their addresses and a zero before the environment.
+        let environment = stack + (self.argv.len() as u64 + 2) * 8;
+        strace::started(tid, &self.path, &self.argv, environment, self.variables);
+    }
+}
+
+/// Finds and loads the program of a process, and gives `context` its working directory and mask.
+fn load(
+    context: &FsContext,
+    cred: &Cred,
+    limits: &Rlimits,
+    wanted: &ProcessSpec,
+) -> core::result::Result<(Prepared, Option<Traced>), Failure> {
     let cwd = if wanted.cwd.is_empty() { b"/" } else { wanted.cwd.as_slice() };
-    let cwd = walk
+    let cwd = context
+        .walk(exec::who(cred))
         .resolve(cwd, Lookup::FOLLOW | Lookup::DIRECTORY)
         .map_err(failure(alloc::format!("chdir to {}", String::from_utf8_lossy(cwd))))?;
     context.set_cwd(cwd);
@@ -113,35 +156,79 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
         wanted.args.first().ok_or(Failure { errno: Errno::EINVAL, what: "no program is named".into() })?;
     let shown = String::from_utf8_lossy(name);
     let (path, file) =
-        find_program(&context, &cred, wanted, name).map_err(failure(alloc::format!("exec {shown}")))?;
+        find_program(context, cred, wanted, name).map_err(failure(alloc::format!("exec {shown}")))?;
     let request = Request {
-        fs: &context,
-        cred: &cred,
-        limits: &limits,
+        fs: context,
+        cred,
+        limits,
         no_new_privs: wanted.no_new_privs,
         personality: 0,
         by_descriptor: false,
         inaccessible: false,
         path,
         argv: wanted.args.clone(),
-        envp: environment(&context, wanted),
+        envp: environment(context, wanted),
     };
-    let traced = strace::enabled().then(|| (request.path.clone(), request.argv.clone(), request.envp.len()));
+    let traced = strace::enabled().then(|| Traced {
+        path: request.path.clone(),
+        argv: request.argv.clone(),
+        variables: request.envp.len(),
+    });
     let prepared = exec::prepare(request, file).map_err(failure(alloc::format!("exec {shown}")))?;
-    let files = descriptors(&wanted.streams, wanted.uid, &limits).map_err(failure("the standard streams"))?;
-    let mut stack = 0;
-    let task = exec::adopt(prepared, |image, cred| {
-        stack = image.stack;
-        let parts = Parts { mm: Some(image.mm.clone()), files: Some(files), fs: Some(context.clone()) };
-        let regs = UserRegs::entry(image.entry, image.stack);
-        make(cred, parts, &regs, limits, wanted.no_new_privs)
-    })
-    .map_err(failure("the first process"))?;
-    if let Some((path, argv, variables)) = traced {
-        // The stack has the number of arguments, their addresses and a zero before the environment.
-        strace::started(task.tid(), &path, &argv, stack + (argv.len() as u64 + 2) * 8, variables);
+    Ok((prepared, traced))
+}
+
+/// Makes a further process; it answers by `tag`.
+pub(super) fn exec(tag: u64, spec: Box<ProcessSpec>) {
+    let make = || {
+        let namespace = CONTAINER.get().ok_or(Errno::ESRCH)?.clone();
+        let limits = limits(&spec);
+        let files = descriptors(&spec.streams, spec.uid, &limits)?;
+        let parts = Parts { mm: None, files: Some(files), fs: Some(FsContext::new(namespace)) };
+        let cred = Arc::new(credentials(&spec));
+        let task = make(cred, parts, &UserRegs::default(), limits, |process| {
+            process.tag.store(tag, Ordering::Relaxed);
+        })?;
+        task.no_new_privs.store(spec.no_new_privs, Ordering::Relaxed);
+        *task.process.birth.lock() = Some(spec);
+        task.ctx.work.fetch_or(work::BIRTH, Ordering::SeqCst);
+        sched::spawn(task);
+        Ok(())
+    };
+    if let Err(errno) = make() {
+        fail(tag, Failure { errno, what: "the process".into() });
     }
-    Ok(task)
+}
+
+fn fail(tag: u64, failure: Failure) {
+    let errno = failure.errno.code().unsigned_abs();
+    command::answer(tag, &Answer::Failed { errno, message: failure.what });
+}
+
+/// The first way to ring 3 of a process that [`exec`] made: it finds its program.
+pub(super) fn be_born(me: &Task, regs: &mut UserRegs) {
+    let spec = me.process.birth.lock().take();
+    let Some(spec) = spec else { return };
+    let entered = me.fs().map_err(failure("the process")).and_then(|context| {
+        let (cred, limits) = (me.cred(), me.process.rlimits());
+        let (prepared, traced) = load(&context, &cred, &limits, &spec)?;
+        exec::enter(prepared, regs).map_err(failure("the process"))?;
+        if let Some(traced) = traced {
+            traced.started(me.tid(), regs.rsp);
+        }
+        Ok(())
+    });
+    drop(spec);
+    let tag = me.process.tag.load(Ordering::Relaxed);
+    match entered {
+        Ok(()) => command::answer(tag, &Answer::Started { pid: me.process.pid }),
+        Err(failure) => {
+            // Not a process that ended, for whoever waits: one that never was.
+            me.process.tag.store(0, Ordering::Relaxed);
+            fail(tag, failure);
+            exit::exit_group(127 << 8)
+        }
+    }
 }
 
 /// The environment as given, with `HOME` added where it is not: as runc, from the container's own list of users.
@@ -240,66 +327,18 @@ fn make(
     parts: Parts,
     regs: &UserRegs,
     limits: Rlimits,
-    no_new_privs: bool,
+    prepare: impl FnOnce(&Process),
 ) -> Result<Arc<Task>> {
     let stack = KernelStack::new()?;
     let ctx = ThreadContext::new_user(stack.top(), regs)?;
     let mut tree = tree::lock();
     let pid = tree.allocate()?;
     let process = Arc::new(Process::new(pid, Arc::default(), limits));
-    process.unkillable.store(true, core::sync::atomic::Ordering::Relaxed);
-    let task = Task::build(pid, process.clone(), ctx, Some(stack), cred, parts);
-    task.no_new_privs.store(no_new_privs, core::sync::atomic::Ordering::Relaxed);
-    let task = Arc::new(task);
+    process.unwaited.store(true, Ordering::Relaxed);
+    prepare(&process);
+    let task = Arc::new(Task::build(pid, process.clone(), ctx, Some(stack), cred, parts));
     process.inner.lock().threads.push(task.clone());
     tree.add_process(process, 0);
     tree.add_task(task.clone());
     Ok(task)
-}
-
-/// The host announced something.
-pub fn on_host_event() {
-    let (flags, streams) = arch::hostcall::take_events();
-    let flags = EventFlags::from_bits_truncate(flags);
-    if flags.contains(EventFlags::STREAM) {
-        fs::stream::on_event(streams);
-    }
-    if flags.contains(EventFlags::COMMAND) {
-        run_commands();
-    }
-}
-
-fn run_commands() {
-    loop {
-        match take_command() {
-            Ok(Some(Command::Signal { signal, all })) => deliver(signal, all),
-            Ok(Some(Command::Start(_))) => log::warn!("a second start command is ignored"),
-            Ok(None) => return,
-            Err(error) => {
-                log::warn!("a command of the host is refused: {error}");
-                if error != Errno::EPROTO {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// A signal from outside of the container, as the runtime's `kill` sends it.
-fn deliver(signo: u32, all: bool) {
-    if !signal::is_valid(signo as i32) {
-        log::warn!("signal {signo} from the host does not exist");
-        return;
-    }
-    let send = |process: &Arc<Process>| {
-        let info = SigInfo::user(signo, signal::info::SI_USER, 0, 0);
-        if let Err(error) = signal::send::send_from_outside(process, info) {
-            log::debug!("signal {signo} to {}: {error}", process.pid);
-        }
-    };
-    if all {
-        tree::for_each_process(send);
-    } else if let Some(first) = tree::process(1) {
-        send(&first);
-    }
 }

@@ -302,7 +302,7 @@ pub fn hang_up(terminal: &dyn Terminal) {
             }
         }
         let leader =
-            tree.node(place.session).filter(|node| node.sid == place.session && node.zombie.is_none());
+            tree.node(place.session).filter(|node| node.sid == place.session && node.zombie().is_none());
         if let Some(leader) = leader {
             *leader.process.tty.lost_group.lock() = place.group;
         }

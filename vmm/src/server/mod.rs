@@ -14,7 +14,7 @@ mod xattr;
 
 use std::sync::Arc;
 
-use hostcall::{Attr, CallPage, Handle, Hostcall, PAGE_SIZE};
+use hostcall::{Answer as SentryAnswer, Attr, CallPage, Handle, Hostcall, PAGE_SIZE};
 use rustix::{fd::OwnedFd, io::Errno};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -22,7 +22,7 @@ use crate::{events::Events, log::Log, memory::Memory};
 use files::Files;
 use handles::Handles;
 use request::Request;
-use stream::Stream;
+use stream::Streams;
 
 /// What a call asks of its caller, beyond the answer in the page.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub(crate) enum Outcome {
     StartFailed { errno: u32, message: String },
     /// A process was killed for want of memory; so many were so far.
     OutOfMemory { kills: u64 },
+    /// The first process is ready and waits.
+    Created,
+    /// The sentry answers a command.
+    Answer { tag: u64, answer: SentryAnswer },
     /// Map this much memory for the vCPU, then re-enter.
     Populate { gpa: u64, len: u64 },
     /// Start vCPU `cpu` on `stack`, then re-enter.
@@ -51,7 +55,7 @@ pub(crate) struct Server {
     pub(crate) events: Events,
     pub(crate) handles: Handles,
     pub(crate) files: Files,
-    pub(crate) streams: Vec<Stream>,
+    pub(crate) streams: Streams,
     pub(crate) epoll: OwnedFd,
     /// Guest-physical address of the first call page.
     pub(crate) calls: u64,
@@ -133,6 +137,11 @@ impl Server {
                 self.first_command.call_once(|| self.log.timing("first-command"));
                 Answer::value(len)
             }
+            Request::Created => Answer::outcome(Outcome::Created),
+            Request::Answer { tag, bytes } => {
+                let answer = hostcall::decode_answer(bytes).map_err(|_| Errno::INVAL)?;
+                Answer::outcome(Outcome::Answer { tag, answer })
+            }
             Request::OutOfMemory { kills } => Answer::outcome(Outcome::OutOfMemory { kills }),
             Request::PopulateMemory { gpa, len } => {
                 self.memory.populate(gpa, len)?;
@@ -151,6 +160,7 @@ impl Server {
                 Ok(Answer { len, ..Answer::value(0)? })
             }
             Request::StreamStat { stream } => Answer::data(0, self.stream_stat(stream)?.as_bytes(), data),
+            Request::StreamClose { stream } => done(self.stream_close(stream)),
             Request::Lookup { dir, name } => Answer::inode(self.lookup(dir, name)?, data),
             Request::Getattr { file } => Answer::data(0, self.getattr(file)?.as_bytes(), data),
             Request::Setattr { file, attr } => Answer::data(0, self.setattr(file, &attr)?.as_bytes(), data),

@@ -111,11 +111,14 @@ pub enum Request<'a> {
     ReleaseMemory { ranges: Ranges<'a> },
     OutOfMemory { kills: u64 },
     PopulateMemory { gpa: u64, len: u64 },
+    Created,
+    Answer { tag: u64, bytes: &'a [u8] },
     StreamRead { stream: u32, gpa: u64, len: u64 },
     StreamWrite { stream: u32, gpa: u64, len: u64 },
     StreamArm { stream: u32, events: u16 },
     StreamIoctl { stream: u32, request: u64 },
     StreamStat { stream: u32 },
+    StreamClose { stream: u32 },
     Lookup { dir: Handle, name: Name<'a> },
     Getattr { file: Handle },
     Setattr { file: Handle, attr: SetAttr },
@@ -184,6 +187,8 @@ impl<'a> Request<'a> {
             Hostcall::OutOfMemory => Self::OutOfMemory { kills: a[0] },
             Hostcall::PopulateMemory if a[1] > hostcall::MAX_POPULATE => return Err(Errno::INVAL),
             Hostcall::PopulateMemory => Self::PopulateMemory { gpa: a[0], len: a[1] },
+            Hostcall::Created => Self::Created,
+            Hostcall::Answer => Self::Answer { tag: a[0], bytes: prefix(data, a[1])? },
             Hostcall::ReleaseMemory => Self::ReleaseMemory { ranges: Ranges::new(data, a[0])? },
             Hostcall::StreamRead | Hostcall::StreamWrite => {
                 let (stream, gpa, len) = (narrow(a[0])?, a[1], a[2]);
@@ -199,6 +204,7 @@ impl<'a> Request<'a> {
             },
             Hostcall::StreamIoctl => Self::StreamIoctl { stream: narrow(a[0])?, request: a[1] },
             Hostcall::StreamStat => Self::StreamStat { stream: narrow(a[0])? },
+            Hostcall::StreamClose => Self::StreamClose { stream: narrow(a[0])? },
             Hostcall::FsLookup => Self::Lookup { dir: handle(0)?, name: name()? },
             Hostcall::FsGetattr => Self::Getattr { file: handle(0)? },
             Hostcall::FsSetattr => {

@@ -4,7 +4,9 @@
 //! Instead each transfer asks poll(2) first and moves no more than then goes through without blocking: on a
 //! pipe that is writable `PIPE_BUF` bytes do. Waiting is done by the I/O thread (epoll, one shot).
 
-use hostcall::Attr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hostcall::{Attr, MAX_STREAMS};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll},
     fd::{AsFd, AsRawFd, OwnedFd},
@@ -25,7 +27,7 @@ pub(crate) struct Stream {
     fd: OwnedFd,
     /// Never blocks, and epoll refuses it: a regular file or a memory device.
     always_ready: bool,
-    armed: std::sync::Mutex<bool>,
+    armed: Mutex<bool>,
 }
 
 impl Stream {
@@ -38,7 +40,7 @@ impl Stream {
             FileType::CharacterDevice => rustix::fs::major(stat.st_rdev) == 1,
             _ => false,
         };
-        Ok(Self { fd, always_ready, armed: std::sync::Mutex::new(false) })
+        Ok(Self { fd, always_ready, armed: Mutex::new(false) })
     }
 
     /// The bits among `wanted` (and error bits) that hold now.
@@ -59,13 +61,77 @@ impl Stream {
     }
 }
 
+/// All streams, by their numbers.
+#[derive(Debug)]
+pub(crate) struct Streams(Mutex<Vec<Option<Arc<Stream>>>>);
+
+impl Streams {
+    /// The streams that a sandbox starts with, numbered from 0.
+    pub(crate) fn new(streams: Vec<Stream>) -> Self {
+        Self(Mutex::new(streams.into_iter().map(|stream| Some(Arc::new(stream))).collect()))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Vec<Option<Arc<Stream>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is a stream of this number.
+    pub(crate) fn has(&self, number: u32) -> bool {
+        self.get(number).is_ok()
+    }
+
+    fn get(&self, number: u32) -> Result<Arc<Stream>, Errno> {
+        self.table().get(number as usize).cloned().flatten().ok_or(Errno::BADF)
+    }
+
+    fn take(&self, number: u32) -> Result<Arc<Stream>, Errno> {
+        self.table().get_mut(number as usize).and_then(Option::take).ok_or(Errno::BADF)
+    }
+
+    /// Adds streams under numbers that are free; all or none.
+    fn add(&self, streams: Vec<Stream>) -> Result<Vec<u32>, Errno> {
+        let mut table = self.table();
+        let free = |table: &Vec<Option<Arc<Stream>>>| {
+            (0..MAX_STREAMS).filter(|&at| table.get(at).is_none_or(Option::is_none)).collect::<Vec<_>>()
+        };
+        let numbers = free(&table);
+        if numbers.len() < streams.len() {
+            return Err(Errno::MFILE);
+        }
+        let mut given = Vec::new();
+        for (stream, at) in streams.into_iter().zip(numbers) {
+            if table.len() <= at {
+                table.resize(at + 1, None);
+            }
+            table[at] = Some(Arc::new(stream));
+            given.push(at as u32);
+        }
+        Ok(given)
+    }
+}
+
 /// The `struct termios` and `struct winsize` of the kernel.
 const TERMIOS: usize = 36;
 const WINSIZE: usize = 8;
 
 impl Server {
-    fn stream(&self, stream: u32) -> Result<&Stream, Errno> {
-        self.streams.get(stream as usize).ok_or(Errno::BADF)
+    fn stream(&self, stream: u32) -> Result<Arc<Stream>, Errno> {
+        self.streams.get(stream)
+    }
+
+    /// Adds descriptors as streams; their numbers.
+    pub(crate) fn add_streams(&self, descriptors: Vec<OwnedFd>) -> Result<Vec<u32>, Errno> {
+        self.streams.add(descriptors.into_iter().map(Stream::new).collect::<Result<_, _>>()?)
+    }
+
+    /// Gives a stream up.
+    pub(crate) fn stream_close(&self, stream: u32) -> Result<(), Errno> {
+        let stream = self.streams.take(stream)?;
+        // Others have the same open file, so that closing ours would not end the watch.
+        if *stream.armed.lock().unwrap_or_else(PoisonError::into_inner) {
+            epoll::delete(&self.epoll, &stream.fd)?;
+        }
+        Ok(())
     }
 
     pub(super) fn stream_read(&self, stream: u32, gpa: u64, len: u64) -> Result<u64, Errno> {
@@ -114,7 +180,7 @@ impl Server {
         }
         let flags = epoll::EventFlags::from_bits_truncate(u32::from(events)) | epoll::EventFlags::ONESHOT;
         let data = epoll::EventData::new_u64(u64::from(number));
-        let mut armed = stream.armed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut armed = stream.armed.lock().unwrap_or_else(PoisonError::into_inner);
         if *armed {
             epoll::modify(&self.epoll, &stream.fd, data, flags)?;
         } else {
@@ -151,4 +217,25 @@ fn transferred(n: isize) -> Result<u64, Errno> {
         let error = std::io::Error::last_os_error();
         Errno::from_io_error(&error).unwrap_or(Errno::IO)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn null() -> Stream {
+        Stream::new(std::fs::File::open("/dev/null").unwrap().into()).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_used_again_and_run_out() {
+        let streams = Streams::new(vec![null(), null(), null()]);
+        assert_eq!(streams.add(vec![null(), null()]), Ok(vec![3, 4]));
+        assert!(streams.take(1).is_ok());
+        assert_eq!(streams.take(1).err(), Some(Errno::BADF));
+        assert_eq!(streams.get(64).err(), Some(Errno::BADF));
+        assert_eq!(streams.add(vec![null(), null()]), Ok(vec![1, 5]));
+        assert_eq!(streams.add((0..59).map(|_| null()).collect()), Err(Errno::MFILE));
+        assert_eq!(streams.add((0..58).map(|_| null()).collect()).map(|numbers| numbers.len()), Ok(58));
+    }
 }

@@ -1,0 +1,214 @@
+//! What the host says while the container runs, and what it is answered.
+//!
+//! Commands arrive in an interrupt, in whatever task or on an idle CPU, where nothing may wait. What may have to wait
+//! is done by a task of its own.
+
+use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::Ordering;
+use hostcall::{
+    Answer, CALL_DATA_LEN, Command, EventFlags, Hostcall, ProcessInfo, Recipient, decode_command,
+    encode_answer,
+};
+
+use super::{Parts, Process, Task, sched, start, tree};
+use crate::{
+    arch::{self, context::ThreadContext},
+    errno::{Errno, Result},
+    fs,
+    mem::{PAGE_SIZE, frame, kstack::KernelStack},
+    signal::{self, SigInfo},
+    sync::SpinLock,
+};
+
+/// Pages of the buffer for commands, as a power of two, from the first try to the last.
+const COMMAND_ORDERS: core::ops::RangeInclusive<u32> = 4..=8;
+/// Longest list of arguments that is shown, bytes.
+const MAX_ARGUMENTS: usize = 1024;
+/// Most lists that are asked for at once.
+const MAX_LISTS: usize = 64;
+
+/// Takes the next command of the host, if there is one.
+pub(super) fn take() -> Result<Option<Command>> {
+    for order in COMMAND_ORDERS {
+        let (buffer, _) = frame::alloc_order(order).ok_or(Errno::ENOMEM)?;
+        let capacity = PAGE_SIZE << order;
+        let got = arch::hostcall::call(Hostcall::TakeCommand, [buffer.0, capacity, 0, 0, 0, 0]);
+        let command = match got {
+            Ok(0) => Ok(None),
+            Ok(length) => {
+                let mut bytes = alloc::vec![0; length.min(capacity) as usize];
+                arch::read_phys(buffer, &mut bytes);
+                decode_command(&bytes).map(Some).map_err(|_| Errno::EPROTO)
+            }
+            Err(errno) => Err(errno),
+        };
+        frame::free_order(buffer, order);
+        if got != Err(Errno::EMSGSIZE) {
+            return command;
+        }
+    }
+    Err(Errno::EMSGSIZE)
+}
+
+/// Answers a command.
+pub(super) fn answer(tag: u64, answer: &Answer) {
+    let Ok(bytes) = encode_answer(answer) else { return };
+    let args = [tag, bytes.len() as u64, 0, 0, 0, 0];
+    if let Err(error) = arch::hostcall::call_data(Hostcall::Answer, args, &[&bytes], &mut []) {
+        log::debug!("an answer to the host: {error}");
+    }
+}
+
+/// The host announced something.
+pub fn on_host_event() {
+    let (flags, streams) = arch::hostcall::take_events();
+    let flags = EventFlags::from_bits_truncate(flags);
+    if flags.contains(EventFlags::STREAM) {
+        fs::stream::on_event(streams);
+    }
+    if flags.contains(EventFlags::COMMAND) {
+        run();
+    }
+}
+
+fn run() {
+    loop {
+        match take() {
+            Ok(Some(Command::Signal { signal, to })) => deliver(signal, to),
+            Ok(Some(Command::Go)) => start::go(),
+            Ok(Some(Command::Exec { tag, process })) => start::exec(tag, process),
+            Ok(Some(Command::Processes { tag })) => list(tag),
+            Ok(Some(Command::Start(_))) => log::warn!("a second start command is ignored"),
+            Ok(None) => return,
+            Err(error) => {
+                log::warn!("a command of the host is refused: {error}");
+                if error != Errno::EPROTO {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A signal from outside of the container, as the runtime's `kill` sends it.
+fn deliver(signo: u32, to: Recipient) {
+    if !signal::is_valid(signo as i32) {
+        log::warn!("signal {signo} from the host does not exist");
+        return;
+    }
+    let send = |process: &Arc<Process>| {
+        let info = SigInfo::user(signo, signal::info::SI_USER, 0, 0);
+        if let Err(error) = signal::send::send_from_outside(process, info) {
+            log::debug!("signal {signo} to {}: {error}", process.pid);
+        }
+    };
+    match to {
+        Recipient::First => {
+            if let Some(first) = tree::process(1) {
+                send(&first);
+            }
+        }
+        Recipient::All => tree::for_each_process(send),
+        Recipient::Exec(tag) => tree::for_each_process(|process| {
+            if tag != 0 && process.tag.load(Ordering::Relaxed) == tag {
+                send(process);
+            }
+        }),
+    }
+}
+
+/// A process that the host started, and nobody here waits for, ended.
+pub(super) fn ended(process: &Process, wait_status: i32) {
+    let tag = process.tag.swap(0, Ordering::Relaxed);
+    if tag != 0 {
+        answer(tag, &Answer::Ended { wait_status });
+    }
+}
+
+/// Lists that are asked for.
+static LISTS: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
+
+/// Lets a task of the kernel answer: to show arguments it reads the memory of processes, which may have to wait.
+fn list(tag: u64) {
+    {
+        let mut lists = LISTS.lock();
+        if lists.len() >= MAX_LISTS {
+            return refuse(tag, Errno::EAGAIN);
+        }
+        lists.push(tag);
+    }
+    let make = || {
+        let stack = KernelStack::new()?;
+        let ctx = ThreadContext::new_kernel(stack.top(), lister, 0)?;
+        let kernel = Task::idle().process.clone();
+        Ok(Arc::new(Task::build(0, kernel, ctx, Some(stack), Arc::default(), Parts::default())))
+    };
+    match make() {
+        Ok(task) => sched::spawn(task),
+        Err(errno) => {
+            LISTS.lock().retain(|&other| other != tag);
+            refuse(tag, errno);
+        }
+    }
+}
+
+fn refuse(tag: u64, errno: Errno) {
+    let errno = errno.code().unsigned_abs();
+    answer(tag, &Answer::Failed { errno, message: "list processes".into() });
+}
+
+/// Body of the task that answers.
+fn lister(_: usize) -> ! {
+    let tag = LISTS.lock().pop();
+    if let Some(tag) = tag {
+        let mut list = Vec::new();
+        tree::for_each_process(|process| {
+            let next = describe(process);
+            // As many as one answer carries.
+            list.push(next);
+            if encode_answer(&Answer::Processes { list: list.clone(), more: true })
+                .is_ok_and(|bytes| bytes.len() > CALL_DATA_LEN)
+                && let Some(next) = list.pop()
+            {
+                let full = core::mem::replace(&mut list, alloc::vec![next]);
+                answer(tag, &Answer::Processes { list: full, more: true });
+            }
+        });
+        answer(tag, &Answer::Processes { list, more: false });
+    }
+    sched::exit_current()
+}
+
+fn describe(process: &Arc<Process>) -> ProcessInfo {
+    let (usage, now) = (process.usage(), arch::clock::monotonic_ns());
+    let task = process.any_thread();
+    let arguments = task.as_ref().and_then(|task| task.address_space()).map_or_else(Vec::new, |mm| {
+        let marks = mm.marks();
+        let len = marks.arg_end.saturating_sub(marks.arg_start).min(MAX_ARGUMENTS as u64);
+        let mut bytes = alloc::vec![0; len as usize];
+        let read = mm.read_memory(marks.arg_start, &mut bytes);
+        bytes.truncate(read);
+        bytes
+    });
+    let name = task.as_ref().map_or_else(Vec::new, |task| {
+        task.comm().split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
+    });
+    let (ppid, uid) = {
+        let tree = tree::lock();
+        let node = tree.node(process.pid);
+        (
+            node.map_or(0, |node| node.parent),
+            node.and_then(|node| node.zombie()).map_or(0, |zombie| zombie.uid),
+        )
+    };
+    ProcessInfo {
+        pid: process.pid,
+        ppid,
+        uid: task.map_or(uid, |task| task.with_cred(|cred| cred.uid)),
+        state: process.state(),
+        age_ms: now.saturating_sub(process.start_ns) / 1_000_000,
+        cpu_ms: (usage.user_ns + usage.system_ns) / 1_000_000,
+        arguments,
+        name,
+    }
+}

@@ -1,0 +1,14 @@
+//! `create`: a container whose first process waits for `start`.
+
+use anyhow::Result;
+
+use crate::{
+    cli::{Global, Launch},
+    launch::launch,
+};
+
+/// Creates a container.
+pub(crate) fn create(global: &Global, options: &Launch) -> Result<i32> {
+    launch(global, options, true)?;
+    Ok(0)
+}

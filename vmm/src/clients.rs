@@ -1,0 +1,209 @@
+//! The sandbox's side of the control socket: who is connected, and what each waits for.
+//!
+//! The table's lock is a leaf. Nothing here waits: a client that does not take its replies loses them.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use hostcall::{Answer, Command, Recipient};
+use rustix::{
+    event::epoll,
+    io::Errno,
+    net::{SendFlags, SocketFlags},
+};
+
+use crate::{
+    config,
+    control::{Phase, Reply, Request, Target, receive_request},
+    sandbox::Sandbox,
+};
+
+/// Most connections at a time.
+const MAX_CLIENTS: usize = 64;
+/// Marks the listening socket among the events of the I/O thread.
+pub(crate) const LISTENER: u64 = u64::MAX - 1;
+/// Added to a client's number, it marks the client's socket there.
+pub(crate) const FIRST_CLIENT: u64 = 1 << 32;
+
+/// Everybody who is connected.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    listener: Option<OwnedFd>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// The number of the last one; it is also the tag of what it asks the sentry.
+    last: u64,
+    clients: HashMap<u64, Client>,
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: Arc<OwnedFd>,
+    /// What it waits for: one thing at a time.
+    waits: Option<Waits>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    Process,
+    List,
+}
+
+impl Clients {
+    pub(crate) fn new(listener: Option<OwnedFd>) -> Self {
+        Self { listener, table: Mutex::default() }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches for connections.
+    pub(crate) fn watch(&self, epoll: &OwnedFd) -> Result<(), Errno> {
+        let Some(listener) = &self.listener else { return Ok(()) };
+        epoll::add(epoll, listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)
+    }
+
+    /// Takes one connection.
+    pub(crate) fn accept(&self, epoll: &OwnedFd) -> Result<(), Errno> {
+        let Some(listener) = &self.listener else { return Ok(()) };
+        let socket = rustix::net::accept_with(listener, SocketFlags::CLOEXEC)?;
+        let mut table = self.table();
+        if table.clients.len() >= MAX_CLIENTS {
+            return Err(Errno::MFILE);
+        }
+        table.last += 1;
+        let number = table.last;
+        let data = epoll::EventData::new_u64(FIRST_CLIENT + number);
+        epoll::add(epoll, &socket, data, epoll::EventFlags::IN | epoll::EventFlags::RDHUP)?;
+        table.clients.insert(number, Client { socket: Arc::new(socket), waits: None });
+        Ok(())
+    }
+
+    /// Hands an answer of the sentry on to whoever waits for it.
+    pub(crate) fn answer(&self, tag: u64, answer: Answer) {
+        let mut table = self.table();
+        let Some(client) = table.clients.get_mut(&tag) else { return };
+        let expected = match client.waits {
+            Some(Waits::Process) => !matches!(answer, Answer::Processes { .. }),
+            Some(Waits::List) => matches!(answer, Answer::Processes { .. } | Answer::Failed { .. }),
+            None => false,
+        };
+        if expected {
+            if answer.is_last() {
+                client.waits = None;
+            }
+            say(&client.socket, &Reply::Answer(answer));
+        }
+    }
+}
+
+fn say(socket: &OwnedFd, reply: &Reply) {
+    if let Ok(bytes) = config::encode(reply) {
+        // A client that is gone, or that takes nothing, needs no reply.
+        let _ = rustix::net::send(socket, &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
+/// Takes one packet of client `number`, or its end.
+pub(crate) fn serve(sandbox: &Sandbox, number: u64, buffer: &mut [u8]) -> Result<(), Errno> {
+    let socket = sandbox.clients.table().clients.get(&number).map(|client| client.socket.clone());
+    let Some(socket) = socket else { return Ok(()) };
+    match receive_request(&socket, buffer) {
+        Ok((0, _)) => forget(sandbox, number),
+        Ok((count, descriptors)) => {
+            let reply = config::decode(&buffer[..count])
+                .map_err(|_| Errno::BADMSG)
+                .and_then(|request| act(sandbox, number, request, descriptors));
+            match reply {
+                Ok(Some(reply)) => say(&socket, &reply),
+                Ok(None) => {}
+                Err(errno) => say(&socket, &Reply::Refused(errno.raw_os_error())),
+            }
+            Ok(())
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+        Err(Errno::MSGSIZE) => {
+            say(&socket, &Reply::Refused(Errno::MSGSIZE.raw_os_error()));
+            Ok(())
+        }
+        Err(_) => forget(sandbox, number),
+    }
+}
+
+/// A client is gone, and with it the process that it started.
+fn forget(sandbox: &Sandbox, number: u64) -> Result<(), Errno> {
+    let Some(client) = sandbox.clients.table().clients.remove(&number) else { return Ok(()) };
+    // What was passed on may keep the socket open elsewhere.
+    epoll::delete(&sandbox.server.epoll, client.socket.as_fd())?;
+    if client.waits == Some(Waits::Process) {
+        sandbox.command(&Command::Signal { signal: libc::SIGKILL as u32, to: Recipient::Exec(number) })?;
+    }
+    Ok(())
+}
+
+fn act(
+    sandbox: &Sandbox,
+    number: u64,
+    request: Request,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Option<Reply>, Errno> {
+    match request {
+        Request::Phase => Ok(Some(Reply::Phase(sandbox.phase()))),
+        Request::Go => sandbox.go().map(|()| Some(Reply::Done)),
+        Request::Signal { signal, to } => {
+            let to = match to {
+                Target::First => Recipient::First,
+                Target::All => Recipient::All,
+                Target::Own => Recipient::Exec(number),
+            };
+            sandbox.command(&Command::Signal { signal, to })?;
+            Ok(Some(Reply::Done))
+        }
+        Request::Exec(mut process) => {
+            begin(sandbox, number, Waits::Process)?;
+            let started = sandbox.server.add_streams(descriptors).and_then(|streams| {
+                process.streams.clone_from(&streams);
+                let queued = sandbox.command(&Command::Exec { tag: number, process });
+                if queued.is_err() {
+                    for stream in streams {
+                        let _ = sandbox.server.stream_close(stream);
+                    }
+                }
+                queued
+            });
+            started.inspect_err(|_| end(sandbox, number)).map(|()| None)
+        }
+        Request::Processes => {
+            begin(sandbox, number, Waits::List)?;
+            let queued = sandbox.command(&Command::Processes { tag: number });
+            queued.inspect_err(|_| end(sandbox, number)).map(|()| None)
+        }
+    }
+}
+
+/// From now on the client waits.
+fn begin(sandbox: &Sandbox, number: u64, waits: Waits) -> Result<(), Errno> {
+    if sandbox.phase() == Phase::Creating {
+        return Err(Errno::AGAIN);
+    }
+    let mut table = sandbox.clients.table();
+    let client = table.clients.get_mut(&number).ok_or(Errno::BADF)?;
+    if client.waits.is_some() {
+        return Err(Errno::BUSY);
+    }
+    client.waits = Some(waits);
+    Ok(())
+}
+
+fn end(sandbox: &Sandbox, number: u64) {
+    if let Some(client) = sandbox.clients.table().clients.get_mut(&number) {
+        client.waits = None;
+    }
+}
