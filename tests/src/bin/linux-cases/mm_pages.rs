@@ -467,11 +467,9 @@ pub(crate) const CASES: &[Case] = &[
             lines.find(|line| line.starts_with("Referenced:")).unwrap_or_default().to_owned()
         };
         out.say(referenced());
+        // What is used next is not compared: Linux flushes no TLB for this, so the CPU may not tell it.
         for what in ["3", "2", "1"] {
             out.ret(what, set("/proc/self/clear_refs", what));
-            out.say(referenced());
-            poke(base + PAGE, 1);
-            peek(base + 3 * PAGE);
             out.say(referenced());
         }
     }),
