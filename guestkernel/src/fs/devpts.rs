@@ -14,10 +14,13 @@ use hostcall::{Attr, FileSystemStat, SetAttr, SetAttrValid};
 use linux_raw_sys::general::{S_IFCHR, S_IFDIR};
 
 use super::{
-    anon, dev,
+    anon,
+    dentry::Dentry,
+    dev,
     file::{File, FileOps},
     inode::{Caching, Dirent, Inode, dirent_kind},
-    mount::{Mount, Path},
+    mount::Path,
+    stream::Stream,
 };
 use crate::{
     errno::{Errno, Result},
@@ -337,31 +340,31 @@ impl FileOps for OpenRoot {
     }
 }
 
-/// The file system whose root a mount shows, if it is a devpts.
-fn root_of(mount: &Mount) -> Option<Arc<DevPts>> {
-    match &mount.root.inode().ok()?.downcast::<Node>()?.what {
+/// The file system of a directory, if it is the root of a devpts.
+fn root_of(dentry: &Dentry) -> Option<Arc<DevPts>> {
+    match &dentry.inode().ok()?.downcast::<Node>()?.what {
         What::Root(fs) => Some(fs.clone()),
         _ => None,
     }
 }
 
-/// The devpts that a `ptmx` at `path` belongs to: the one it is in, or the one called `pts` beside it.
-fn mount_for(path: &Path) -> Option<(Arc<Mount>, Arc<DevPts>)> {
-    if let Some(fs) = root_of(&path.mount) {
-        return Some((path.mount.clone(), fs));
+/// The devpts that a `ptmx` at `path` belongs to, by its root: the one it is in, or the one called `pts` beside it.
+fn root_for(path: &Path) -> Option<(Path, Arc<DevPts>)> {
+    let parent = path.dentry.parent()?;
+    if let Some(fs) = root_of(&parent) {
+        return Some((Path { mount: path.mount.clone(), dentry: parent }, fs));
     }
-    let beside = path.dentry.parent()?.lookup(b"pts").ok()?;
-    let place = Path { mount: path.mount.clone(), dentry: beside }.cross();
-    root_of(&place.mount).map(|fs| (place.mount, fs))
+    let root = Path { mount: path.mount.clone(), dentry: parent.lookup(b"pts").ok()? }.cross();
+    root_of(&root.dentry).map(|fs| (root, fs))
 }
 
 /// Opening a node with the numbers of `ptmx` that is in another file system; `None` for anything else.
 pub fn open_foreign_ptmx(path: &Path, inode: &Arc<dyn Inode>) -> Option<Result<Arc<dyn FileOps>>> {
     let foreign = inode.kind() == S_IFCHR
         && inode.downcast::<Node>().is_none()
-        && inode.downcast::<super::stream::Stream>().is_none()
+        && inode.downcast::<Stream>().is_none()
         && inode.access().is_ok_and(|attr| attr.rdev == dev::PTMX);
-    foreign.then(|| mount_for(path).ok_or(Errno::ENODEV)?.1.open_ptmx())
+    foreign.then(|| root_for(path).ok_or(Errno::ENODEV)?.1.open_ptmx())
 }
 
 /// Where the program's end of a pseudo-terminal is whose controlling end was opened at `ptmx`.
@@ -369,12 +372,12 @@ pub fn open_foreign_ptmx(path: &Path, inode: &Arc<dyn Inode>) -> Option<Result<A
 /// # Errors
 /// `ENODEV` when its file system is not there, `EIO` when the name is gone.
 pub fn path_of(ptmx: &Path, pty: &Pty) -> Result<Path> {
-    let (mount, fs) = mount_for(ptmx).ok_or(Errno::ENODEV)?;
+    let (root, fs) = root_for(ptmx).ok_or(Errno::ENODEV)?;
     if !pty.is_in(&fs) {
         return Err(Errno::ENODEV);
     }
-    let dentry = mount.root.lookup(format!("{}", pty.index).as_bytes())?;
-    if dentry.is_negative() { Err(Errno::EIO) } else { Ok(Path { mount, dentry }) }
+    let dentry = root.dentry.lookup(format!("{}", pty.index).as_bytes())?;
+    if dentry.is_negative() { Err(Errno::EIO) } else { Ok(Path { mount: root.mount, dentry }) }
 }
 
 impl core::fmt::Debug for DevPts {

@@ -8,13 +8,16 @@ use hostcall::{MountKind, MountSpec, SandboxSpec};
 use linux_raw_sys::general::{MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, S_IFCHR, S_IFDIR, S_IFREG};
 
 use super::{
+    FsContext,
     dentry::Dentry,
     dev, devpts,
     hostfs::{self, HostFs, host::Vmm},
     inode::{Inode, NewNode},
     mount::{Mount, Namespace, Path},
     perm::Who,
-    proc, sysfs,
+    proc,
+    stream::Console,
+    sysfs,
     tmpfs::Tmpfs,
     walk::{Lookup, Walk},
 };
@@ -45,6 +48,16 @@ pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
         mount.set_flags(mount.flags() | u64::from(MS_RDONLY));
     }
     Ok(namespace)
+}
+
+/// The terminal that the first process runs on, by its name.
+///
+/// # Errors
+/// Those of making the name.
+pub fn add_console(context: &FsContext, console: Arc<Console>) -> Result<()> {
+    let namespace = context.namespace();
+    let point = make_point(namespace, b"/dev/console", false)?;
+    namespace.attach(&Mount::new(Dentry::root(console), "devpts", "devpts", 0, ""), &point)
 }
 
 fn add(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {

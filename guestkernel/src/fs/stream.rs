@@ -3,10 +3,16 @@
 //! The host reads and writes what is there now. To wait, a stream is armed: the host announces readiness once
 //! by the event interrupt, which ends up in [`on_event`].
 
-use alloc::sync::Arc;
-use core::sync::atomic::{AtomicU64, Ordering};
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hostcall::{Attr, FileSystemStat, Hostcall, MAX_STREAMS};
-use linux_raw_sys::general::{O_RDWR, S_IFMT};
+use linux_raw_sys::{
+    general::{O_RDWR, S_IFCHR, S_IFMT, TOSTOP},
+    ioctl::{TCGETS, TCSETS, TCSETSF, TIOCGWINSZ, TIOCSWINSZ},
+};
 use zerocopy::IntoBytes;
 
 use super::{
@@ -21,7 +27,13 @@ use crate::{
     },
     errno::{Errno, Result},
     mem::frame,
+    signal::{SIGTTIN, SIGTTOU},
+    sync::SpinLock,
     task::wait::WaitQueue,
+    tty::{
+        self, Terminal,
+        control::{self, Control},
+    },
     uio::{Sink, Source},
 };
 
@@ -48,43 +60,150 @@ pub fn on_event(mut bits: u64) {
     }
 }
 
+/// A terminal of the host that streams lead to; also what `/dev/console` is. Its line discipline is the host's; what
+/// it controls is ours.
+pub struct Console {
+    attr: Attr,
+    /// Streams that lead to it.
+    streams: SpinLock<Vec<Weak<Stream>>>,
+    control: Control,
+    /// What prints in the background is stopped (`TOSTOP`), as it was set or seen last.
+    stops_background: AtomicBool,
+}
+
+impl Console {
+    fn stream(&self) -> Option<Arc<Stream>> {
+        self.streams.lock().iter().find_map(Weak::upgrade)
+    }
+}
+
+impl Terminal for Console {
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn number(&self) -> u64 {
+        self.attr.rdev
+    }
+
+    fn reopen(self: Arc<Self>) -> Result<Arc<dyn FileOps>> {
+        Ok(self.stream().ok_or(Errno::EIO)?)
+    }
+}
+
+impl Inode for Console {
+    fn attr(&self) -> Result<Attr> {
+        Ok(self.attr)
+    }
+
+    fn kind(&self) -> u32 {
+        S_IFCHR
+    }
+
+    fn statfs(&self) -> Result<FileSystemStat> {
+        Ok(anon::plain_statfs(0x1cd1))
+    }
+
+    fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn FileOps>> {
+        self.reopen()
+    }
+}
+
+/// Terminals that streams lead to.
+static CONSOLES: SpinLock<Vec<Weak<Console>>> = SpinLock::new(Vec::new());
+
+/// The terminal with this device number; it is one as long as any stream leads to it.
+fn console(attr: &Attr) -> Arc<Console> {
+    let mut all = CONSOLES.lock();
+    all.retain(|console| console.strong_count() != 0);
+    let known = all.iter().filter_map(Weak::upgrade).find(|console| {
+        console.attr.rdev == attr.rdev
+            && console.streams.lock().iter().any(|stream| stream.strong_count() != 0)
+    });
+    known.unwrap_or_else(|| {
+        let console = Arc::new(Console {
+            attr: *attr,
+            streams: SpinLock::default(),
+            control: Control::default(),
+            stops_background: AtomicBool::new(false),
+        });
+        all.push(Arc::downgrade(&console));
+        console
+    })
+}
+
 /// An open stream; also its inode.
 pub struct Stream {
     number: u32,
     attr: Attr,
+    console: Option<Arc<Console>>,
 }
 
-/// Opens stream `number` as a descriptor. It belongs to `uid`, as runc gives it to the container's user, so that
-/// the user may open it again.
-///
-/// # Errors
-/// `EBADF` when the sandbox was not given it.
-pub fn open(number: u32, uid: u32) -> Result<Arc<File>> {
+/// What leads to stream `number`. It belongs to `uid`, as runc gives it to the container's user, so that the user
+/// may open it again.
+fn stream(number: u32, uid: u32) -> Result<Arc<Stream>> {
     if number as usize >= MAX_STREAMS {
         return Err(Errno::EBADF);
     }
     let mut attr = Attr::default();
     call_data(Hostcall::StreamStat, [number.into(), 0, 0, 0, 0, 0], &[], attr.as_mut_bytes())?;
     attr.uid = uid;
-    let stream = Arc::new(Stream { number, attr });
+    let mut stream = Stream { number, attr, console: None };
+    if attr.mode & S_IFMT == S_IFCHR && stream.is_terminal() {
+        stream.console = Some(console(&attr));
+    }
+    let stream = Arc::new(stream);
+    if let Some(console) = &stream.console {
+        let mut streams = console.streams.lock();
+        streams.retain(|stream| stream.strong_count() != 0);
+        streams.push(Arc::downgrade(&stream));
+    }
+    Ok(stream)
+}
+
+/// Opens stream `number` as a descriptor.
+///
+/// # Errors
+/// `EBADF` when the sandbox was not given it.
+pub fn open(number: u32, uid: u32) -> Result<Arc<File>> {
+    let stream = stream(number, uid)?;
+    let attr = stream.attr;
     let name = match attr.mode & S_IFMT {
         linux_raw_sys::general::S_IFIFO => anon::numbered("pipe", attr.ino),
         linux_raw_sys::general::S_IFSOCK => anon::numbered("socket", attr.ino),
-        linux_raw_sys::general::S_IFCHR if stream.is_terminal() => b"/dev/console".to_vec(),
-        linux_raw_sys::general::S_IFCHR => b"/dev/null".to_vec(),
+        S_IFCHR if stream.console.is_some() => b"/dev/console".to_vec(),
+        S_IFCHR => b"/dev/null".to_vec(),
         _ => anon::numbered("stream", number.into()),
     };
     Ok(File::anonymous(stream.clone(), stream, &name, O_RDWR))
 }
 
 impl Stream {
+    /// The terminal that it leads to.
+    #[must_use]
+    pub fn console(&self) -> Option<Arc<Console>> {
+        self.console.clone()
+    }
+
+    /// What job control says to a caller of whose session this is the terminal.
+    fn check(&self, signo: u32) -> Result<()> {
+        self.console.as_ref().map_or(Ok(()), |console| control::check(&**console, signo))
+    }
+
+    /// The settings of its terminal were seen.
+    fn note_settings(&self, termios: &[u8; 36]) {
+        let Some(console) = &self.console else { return };
+        let local = u32::from_ne_bytes([termios[12], termios[13], termios[14], termios[15]]);
+        console.stops_background.store(local & TOSTOP != 0, Ordering::Relaxed);
+    }
+
     fn ready(&self) -> &'static Ready {
         &READY[self.number as usize]
     }
 
     fn is_terminal(&self) -> bool {
         let mut termios = [0; 36];
-        self.terminal(0x5401, &[], &mut termios).is_ok()
+        self.terminal(TCGETS, &[], &mut termios).is_ok()
     }
 
     /// What of `events` is ready; when nothing is, one event is asked for.
@@ -132,6 +251,7 @@ impl Stream {
 
 impl FileOps for Stream {
     fn read_at(&self, file: &File, sink: &mut Sink<'_>, _offset: u64) -> Result<usize> {
+        self.check(SIGTTIN)?;
         if sink.remaining() == 0 {
             return Ok(0);
         }
@@ -147,6 +267,9 @@ impl FileOps for Stream {
     }
 
     fn write_at(&self, file: &File, source: &mut Source<'_>, _offset: u64) -> Result<usize> {
+        if self.console.as_ref().is_some_and(|console| console.stops_background.load(Ordering::Relaxed)) {
+            self.check(SIGTTOU)?;
+        }
         let mut total = 0;
         while source.remaining() != 0 {
             let step = Self::with_buffer(source.remaining(), |buffer, len| {
@@ -201,30 +324,32 @@ impl FileOps for Stream {
         [Some(&self.ready().queue), None]
     }
 
-    fn ioctl(&self, _file: &File, request: u32, arg: u64) -> Result<u64> {
-        const TCGETS: u32 = 0x5401;
-        const TIOCGWINSZ: u32 = 0x5413;
-        const TIOCSWINSZ: u32 = 0x5414;
+    fn ioctl(&self, file: &File, request: u32, arg: u64) -> Result<u64> {
         let mut data = [0; 36];
         match request {
             TCGETS => {
                 self.terminal(request, &[], &mut data)?;
+                self.note_settings(&data);
                 uaccess::copy_to_user(arg, &data)?;
             }
             TIOCGWINSZ => {
                 self.terminal(request, &[], &mut data[..8])?;
                 uaccess::copy_to_user(arg, &data[..8])?;
             }
-            // TCSETS, TCSETSW, TCSETSF
-            0x5402..=0x5404 => {
+            TCSETS..=TCSETSF => {
+                self.check(SIGTTOU)?;
                 uaccess::copy_from_user(&mut data, arg)?;
                 self.terminal(request, &data, &mut [])?;
+                self.note_settings(&data);
             }
             TIOCSWINSZ => {
                 uaccess::copy_from_user(&mut data[..8], arg)?;
                 self.terminal(request, &data[..8], &mut [])?;
             }
-            _ => return Err(Errno::ENOTTY),
+            _ => {
+                let terminal: Arc<dyn Terminal> = self.console().ok_or(Errno::ENOTTY)?;
+                return tty::ioctl::job_control(&terminal, false, file, request, arg);
+            }
         }
         Ok(0)
     }
@@ -260,6 +385,12 @@ impl Drop for Stream {
     /// The other end sees that nobody here has it any more.
     fn drop(&mut self) {
         let _ = call(Hostcall::StreamClose, [self.number.into(), 0, 0, 0, 0, 0]);
+    }
+}
+
+impl core::fmt::Debug for Console {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Console({:#x})", self.attr.rdev)
     }
 }
 

@@ -12,7 +12,7 @@
 //! 1. `fs` rename mutex, then directory mutexes from ancestor to descendant, then inode mutexes
 //! 2. `mm` address-space mutex (a page fault may come while no `fs` lock is held)
 //! 3. `task` process-tree lock, then a process's lock, then a task's lock
-//! 4. `signal` queues
+//! 4. `signal` queues; a pseudo-terminal's state, what a terminal controls, a process's terminal
 //! 5. futex buckets (two in address order), wait queues
 //! 6. run queues, timer queue
 //! 7. frames, heap

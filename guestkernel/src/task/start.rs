@@ -23,6 +23,7 @@ use crate::{
     mem::kstack::KernelStack,
     sync::{Once, SpinLock},
     syscall::strace,
+    tty,
 };
 
 /// Where programs are looked for when the environment has no `PATH`.
@@ -117,6 +118,12 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
         Ok(task)
     })
     .map_err(failure("the first process"))?;
+    give_terminal(&task, wanted);
+    if let Some(console) = console(&task).filter(|_| wanted.terminal)
+        && let Err(error) = fs::init::add_console(&context, console)
+    {
+        log::warn!("/dev/console: {error}");
+    }
     if let Some(traced) = traced {
         traced.started(task.tid(), stack);
     }
@@ -190,6 +197,7 @@ pub(super) fn exec(tag: u64, spec: Box<ProcessSpec>) {
             process.tag.store(tag, Ordering::Relaxed);
         })?;
         task.no_new_privs.store(spec.no_new_privs, Ordering::Relaxed);
+        give_terminal(&task, &spec);
         *task.process.birth.lock() = Some(spec);
         task.ctx.work.fetch_or(work::BIRTH, Ordering::SeqCst);
         sched::spawn(task);
@@ -228,6 +236,18 @@ pub(super) fn be_born(me: &Task, regs: &mut UserRegs) {
             fail(tag, failure);
             exit::exit_group(127 << 8)
         }
+    }
+}
+
+/// The terminal that a new process's standard input is.
+fn console(task: &Task) -> Option<Arc<fs::stream::Console>> {
+    task.file(0).ok()?.downcast::<fs::stream::Stream>()?.console()
+}
+
+/// A process that is to have a terminal is the leader of the session that it controls.
+fn give_terminal(task: &Task, wanted: &ProcessSpec) {
+    if let Some(console) = console(task).filter(|_| wanted.terminal) {
+        tty::control::give(console, &task.process);
     }
 }
 

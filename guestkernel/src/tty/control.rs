@@ -160,9 +160,12 @@ pub fn opened(terminal: Arc<dyn Terminal>) {
     }
 }
 
-/// Gives a terminal to the first process.
+/// Gives a terminal, unless it is another session's, to a process that the host starts.
 pub fn give(terminal: Arc<dyn Terminal>, process: &Process) {
-    take(terminal, process, (process.pid, process.pid));
+    let _tree = tree::lock();
+    if terminal.control().place().session == 0 {
+        take(terminal, process, (process.pid, process.pid));
+    }
 }
 
 /// `TIOCSCTTY`: makes it the terminal of the caller's session. `force`: from another one. `readable`: whether it

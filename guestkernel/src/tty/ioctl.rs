@@ -59,7 +59,10 @@ pub(super) fn ioctl(end: &End, file: &File, request: u32, arg: u64) -> Result<u6
         | TIOCSSOFTCAR
         | TIOCGLCKTRMIOS
         | TIOCSLCKTRMIOS => settings(end, request, arg),
-        TIOCSCTTY | TIOCNOTTY | TIOCGPGRP | TIOCSPGRP | TIOCGSID => job_control(end, file, request, arg),
+        TIOCSCTTY | TIOCNOTTY | TIOCGPGRP | TIOCSPGRP | TIOCGSID => {
+            let terminal: Arc<dyn Terminal> = end.pty().clone();
+            job_control(&terminal, end.side() == CONTROLLING, file, request, arg)
+        }
         TIOCGPTPEER => peer(end, file, arg),
         TIOCGWINSZ => uaccess::put(arg, &end.pty().size()).map(|()| 0),
         TIOCSWINSZ => {
@@ -191,20 +194,26 @@ fn set(end: &End, termios: Termios, flush: bool) {
     });
 }
 
-fn job_control(end: &End, file: &File, request: u32, arg: u64) -> Result<u64> {
-    let pty = end.pty();
-    let controlling = end.side() == CONTROLLING;
+/// Operations of job control. `controlling`: at the controlling end of a pseudo-terminal.
+///
+/// # Errors
+/// As ioctl_tty(2); `ENOTTY` for other operations.
+pub fn job_control(
+    terminal: &Arc<dyn Terminal>,
+    controlling: bool,
+    file: &File,
+    request: u32,
+    arg: u64,
+) -> Result<u64> {
     match request {
-        TIOCSCTTY => {
-            let terminal: Arc<dyn Terminal> = pty.clone();
-            control::acquire(terminal, arg == 1, file.check_readable().is_ok())?;
-        }
+        TIOCSCTTY => control::acquire(terminal.clone(), arg == 1, file.check_readable().is_ok())?,
         // The controlling end controls nobody.
         TIOCNOTTY if controlling => return Err(Errno::ENOTTY),
-        TIOCNOTTY => control::give_up(&**pty)?,
-        TIOCGPGRP => uaccess::put(arg, &control::foreground(&**pty, controlling)?)?,
-        TIOCGSID => uaccess::put(arg, &control::session(&**pty, controlling)?)?,
-        _ => control::set_foreground(&**pty, || uaccess::get(arg))?,
+        TIOCNOTTY => control::give_up(&**terminal)?,
+        TIOCGPGRP => uaccess::put(arg, &control::foreground(&**terminal, controlling)?)?,
+        TIOCGSID => uaccess::put(arg, &control::session(&**terminal, controlling)?)?,
+        TIOCSPGRP => control::set_foreground(&**terminal, || uaccess::get(arg))?,
+        _ => return Err(Errno::ENOTTY),
     }
     Ok(0)
 }

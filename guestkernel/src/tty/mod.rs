@@ -10,7 +10,7 @@
 
 pub mod control;
 pub mod file;
-mod ioctl;
+pub mod ioctl;
 pub mod line;
 pub mod pty;
 pub mod termios;

@@ -189,6 +189,27 @@ impl Pty {
         core::ptr::eq(self.fs.as_ptr(), Arc::as_ptr(fs))
     }
 
+    /// As `TIOCSPTLCK` does.
+    #[cfg(test)]
+    pub(crate) fn unlock(&self) {
+        self.lock().locked = false;
+    }
+
+    /// As `TCSETS` does.
+    #[cfg(test)]
+    pub(crate) fn set_termios(&self, termios: Termios) {
+        self.with(|state| {
+            let (program, controlling) = state.ends(PROGRAM);
+            program.line.set_termios(termios, &mut controlling.store);
+        });
+    }
+
+    /// Bytes that an end's store holds.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self, side: usize) -> usize {
+        self.lock().ends(side).0.store.0.len()
+    }
+
     /// Opens an end.
     ///
     /// # Errors

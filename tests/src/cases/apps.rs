@@ -34,6 +34,11 @@ pub(super) fn python() -> Result<String> {
     script("app-python", &[("python.py", text)], "exec python3 python.py 2>&1", 120)
 }
 
+pub(super) fn terminals() -> Result<String> {
+    let text = include_str!("../../applications/terminals.py");
+    script("app-terminals", &[("terminals.py", text)], "exec python3 terminals.py 2>&1", 200)
+}
+
 pub(super) fn perl() -> Result<String> {
     let text = include_str!("../../applications/perl.pl");
     script("app-perl", &[("perl.pl", text)], "exec perl perl.pl 2>&1", 120)

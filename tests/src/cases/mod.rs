@@ -70,6 +70,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("strace-as-strace", trace::strace_as_strace),
     ("application-shell", apps::shell),
     ("application-python", apps::python),
+    ("application-terminals", apps::terminals),
     ("application-perl", apps::perl),
     ("application-compilers", apps::compilers),
     ("application-make", apps::make),

@@ -1,5 +1,6 @@
 //! Unit and property tests of the file systems on the host.
 
+mod devpts;
 mod fdtable;
 mod host;
 mod hostfs;
