@@ -12,6 +12,11 @@ mod exec;
 mod exec_tools;
 mod futex;
 mod harness;
+mod inet;
+mod inet_tables;
+mod inet_tcp;
+mod inet_tcp_data;
+mod inet_udp;
 mod memory;
 mod memory_advise;
 mod memory_change;
@@ -98,6 +103,11 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     vdso::CASES,
     exec::CASES,
     rseq::CASES,
+    inet::CASES,
+    inet_tcp::CASES,
+    inet_tcp_data::CASES,
+    inet_udp::CASES,
+    inet_tables::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
