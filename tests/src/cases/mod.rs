@@ -63,6 +63,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("jail", jail::jail),
     ("commands", life::commands),
     ("oci-validation", oci::validation),
+    ("oci-killed", oci::killed),
     ("idle-memory", life::idle_memory),
     ("nothing-is-left", life::nothing_is_left),
     ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),

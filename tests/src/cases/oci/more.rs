@@ -86,6 +86,16 @@ pub(super) const CASES: &[(&str, Case)] = &[
         let _ = fs::remove_dir("/sys/fs/cgroup/oci-tests");
         Ok(())
     }),
+    ("cgroup/processes-are-limited", |life| {
+        life.bundle.config["linux"]["cgroupsPath"] = json!(format!("/oci-tests/{}", life.id));
+        life.bundle.config["linux"]["resources"]["pids"] = json!({ "limit": 12 });
+        life.up("echo up; for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 60 & done; sleep 100")?;
+        life.until("the end", || Ok(life.status()? == "stopped" || life.output().contains("fork")))?;
+        let id = life.id.clone();
+        life.does(&["delete", "--force", &id])?;
+        let _ = fs::remove_dir("/sys/fs/cgroup/oci-tests");
+        Ok(())
+    }),
     ("cgroup/create-fails", |life| {
         let path = format!("/oci-tests/{}", life.id);
         life.bundle.config["linux"]["cgroupsPath"] = json!(path);
