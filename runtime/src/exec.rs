@@ -7,7 +7,7 @@
 
 use std::{
     fs::File,
-    io::{Seek, SeekFrom, Write},
+    io::{Read, Seek, SeekFrom, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     os::unix::process::CommandExt,
     process::{Command, Stdio},
@@ -58,17 +58,21 @@ impl Process {
 
     /// Hands it to a process of its own, which stands for it; that one's id.
     pub(crate) fn detach(self) -> Result<u32> {
-        let child = Command::new("/proc/self/exe")
+        let mut child = Command::new("/proc/self/exe")
             .arg0("ringfence")
             .arg(ATTEND_ARGUMENT)
             .env_clear()
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::from(self.0.into_socket()))
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .context("start the process that attends to it")?;
+        // A signal must not come before it is ready for one.
+        if let Some(mut ready) = child.stdout.take() {
+            ready.read_exact(&mut [0]).context("the process that attends to it")?;
+        }
         Ok(child.id())
     }
 
@@ -119,11 +123,14 @@ impl Process {
 
 /// Main of the process that stands for a detached one. Its standard input is the connection.
 pub(crate) fn attend() -> i32 {
-    let attended = std::io::stdin()
-        .as_fd()
-        .try_clone_to_owned()
-        .context("standard input")
-        .and_then(|socket: OwnedFd| Process(Client::new(socket)).attend(&Signals::block()?));
+    let attended = std::io::stdin().as_fd().try_clone_to_owned().context("standard input").and_then(
+        |socket: OwnedFd| {
+            let signals = Signals::block()?;
+            // Who started it waits for this.
+            std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush()).context("say so")?;
+            Process(Client::new(socket)).attend(&signals)
+        },
+    );
     attended.unwrap_or(128 + libc::SIGKILL)
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use hostcall::{MountKind, MountSpec, ProcessSpec, ROOT_HANDLE, Rlimit, RootSpec, SandboxSpec};
-use oci_spec::runtime::{Capabilities, Mount, PosixRlimitType, Process};
+use oci_spec::runtime::{Capabilities, LinuxPids, Mount, PosixRlimitType, Process, Spec};
 
 use crate::bundle::Bundle;
 
@@ -39,9 +39,17 @@ pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec
         root: RootSpec { handle: ROOT_HANDLE, readonly: bundle.readonly() },
         mounts,
         process: process(bundle.process()?, streams),
+        tasks: tasks(spec),
         hold: false,
     };
     Ok((sandbox, trees))
+}
+
+/// The limit of processes; 0 = none.
+fn tasks(spec: &Spec) -> u64 {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+    let limit = resources.and_then(|resources| resources.pids().as_ref()).map_or(0, LinuxPids::limit);
+    u64::try_from(limit).unwrap_or(0)
 }
 
 /// A process as the sentry is told.

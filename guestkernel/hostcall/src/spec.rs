@@ -100,6 +100,8 @@ pub struct SandboxSpec {
     pub mounts: Vec<MountSpec>,
     /// The first process.
     pub process: ProcessSpec,
+    /// Most tasks at once, as a control group's limit of processes counts them; 0 = no limit of the container's own.
+    pub tasks: u64,
     /// The first process is made, but waits for [`Command::Go`].
     pub hold: bool,
 }
@@ -331,8 +333,16 @@ mod tests {
             any::<u64>().prop_map(|tag| Command::Processes { tag }),
             start.prop_map(|(hostname, domainname, (handle, readonly), mounts, process)| {
                 let root = RootSpec { handle, readonly };
-                let hold = readonly;
-                Command::Start(Box::new(SandboxSpec { hostname, domainname, root, mounts, process, hold }))
+                let (hold, tasks) = (readonly, u64::from(handle));
+                Command::Start(Box::new(SandboxSpec {
+                    hostname,
+                    domainname,
+                    root,
+                    mounts,
+                    process,
+                    tasks,
+                    hold,
+                }))
             }),
         ]
     }

@@ -101,6 +101,9 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
     super::namespace::initial().uts.set_names(&spec.hostname, &spec.domainname);
     let namespace = fs::init(spec).map_err(failure("mounting the container's file systems"))?;
     CONTAINER.call_once(|| namespace.clone());
+    if spec.tasks != 0 {
+        tree::lock().set_most(usize::try_from(spec.tasks).unwrap_or(usize::MAX));
+    }
     let context = FsContext::new(namespace);
     let wanted = &spec.process;
     let limits = limits(wanted);

@@ -23,7 +23,7 @@ use crate::{
 pub const PID_MAX: u32 = 4_194_304;
 /// Ids below this are not used again after starting over.
 const RESERVED: u32 = 300;
-/// Most tasks at once.
+/// Most tasks at once that a container may ask for, and that it has if it asks for no limit.
 pub const TASKS_MAX: usize = 65_536;
 
 /// A process's place in the tree.
@@ -73,9 +73,11 @@ pub struct Tree {
     last: u32,
     /// Something above `last` may be taken: ids have started over, or were asked for.
     wrapped: bool,
+    /// Most tasks at once.
+    most: usize,
 }
 
-static TREE: SpinLock<Tree> = SpinLock::new(Tree { nodes: None, tasks: None, last: 0, wrapped: false });
+static TREE: SpinLock<Tree> = SpinLock::new(Tree::empty());
 
 /// Locks the table.
 pub fn lock() -> SpinLockGuard<'static, Tree> {
@@ -83,10 +85,14 @@ pub fn lock() -> SpinLockGuard<'static, Tree> {
 }
 
 impl Tree {
-    /// An empty table, for tests.
-    #[cfg(test)]
+    /// An empty table.
     pub(super) const fn empty() -> Self {
-        Self { nodes: None, tasks: None, last: 0, wrapped: false }
+        Self { nodes: None, tasks: None, last: 0, wrapped: false, most: TASKS_MAX }
+    }
+
+    /// Sets how many tasks there may be at once, at most [`TASKS_MAX`].
+    pub fn set_most(&mut self, most: usize) {
+        self.most = most.min(TASKS_MAX);
     }
 
     /// A fresh id.
@@ -94,7 +100,7 @@ impl Tree {
     /// # Errors
     /// `EAGAIN` when there are too many tasks.
     pub fn allocate(&mut self) -> Result<u32> {
-        if self.tasks.as_ref().is_some_and(|tasks| tasks.len() >= TASKS_MAX) {
+        if self.tasks.as_ref().is_some_and(|tasks| tasks.len() >= self.most) {
             return Err(Errno::EAGAIN);
         }
         for _ in 0..PID_MAX {
@@ -118,7 +124,7 @@ impl Tree {
         if id == 0 || id >= PID_MAX {
             return Err(Errno::EINVAL);
         }
-        if self.tasks.as_ref().is_some_and(|tasks| tasks.len() >= TASKS_MAX) {
+        if self.tasks.as_ref().is_some_and(|tasks| tasks.len() >= self.most) {
             return Err(Errno::EAGAIN);
         }
         if self.in_use(id) {

@@ -38,6 +38,9 @@ pub(crate) fn destroy(container: &Container, lock: &Locked, record: &Record) -> 
     if let Some(cgroup) = &record.cgroup {
         cgroup.remove()?;
     }
-    hooks::run_all(record, Point::Poststop);
+    // A container that never had a process has not come as far as to have an end.
+    if record.pid != 0 {
+        hooks::run_all(record, Point::Poststop);
+    }
     container.remove(lock)
 }

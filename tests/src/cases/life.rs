@@ -34,7 +34,7 @@ pub(super) fn traces() -> Result<BTreeSet<String>> {
 }
 
 /// Fails unless what is there is what was there before, within a second.
-fn unchanged(before: &BTreeSet<String>) -> Result<()> {
+pub(super) fn unchanged(before: &BTreeSet<String>) -> Result<()> {
     for _ in 0..50 {
         if traces()? == *before {
             return Ok(());

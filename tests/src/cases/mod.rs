@@ -8,6 +8,7 @@ mod jail;
 mod life;
 mod linux;
 mod memory;
+mod oci;
 mod process;
 mod program;
 mod refusals;
@@ -61,6 +62,8 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("no-kvm", refusals::no_kvm),
     ("jail", jail::jail),
     ("commands", life::commands),
+    ("oci-validation", oci::validation),
+    ("oci-killed", oci::killed),
     ("idle-memory", life::idle_memory),
     ("nothing-is-left", life::nothing_is_left),
     ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),
