@@ -30,12 +30,14 @@ mod sched;
 mod signal;
 mod signalfd;
 mod signals;
+mod splice;
 mod sys;
 mod task_clone;
 mod task_cred;
 mod task_ns;
 mod task_pidfd;
 mod task_prctl;
+mod task_procfd;
 mod task_seccomp;
 mod task_wait;
 mod timer;
@@ -101,6 +103,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     exec::CASES,
     rseq::CASES,
     xattr::CASES,
+    splice::CASES,
+    task_procfd::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
