@@ -10,9 +10,11 @@ mod bomb;
 mod clock;
 mod exec;
 mod exec_tools;
+mod fallocate;
 mod files;
 mod futex;
 mod harness;
+mod lock;
 mod memory;
 mod memory_advise;
 mod memory_change;
@@ -104,6 +106,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     rseq::CASES,
     xattr::CASES,
     splice::CASES,
+    fallocate::CASES,
+    lock::CASES,
     task_procfd::CASES,
 ];
 
