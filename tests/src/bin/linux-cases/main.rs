@@ -10,6 +10,7 @@ mod bomb;
 mod clock;
 mod exec;
 mod exec_tools;
+mod fallocate;
 mod files;
 mod futex;
 mod harness;
@@ -18,6 +19,7 @@ mod inet_tables;
 mod inet_tcp;
 mod inet_tcp_data;
 mod inet_udp;
+mod lock;
 mod memory;
 mod memory_advise;
 mod memory_change;
@@ -39,12 +41,14 @@ mod sched;
 mod signal;
 mod signalfd;
 mod signals;
+mod splice;
 mod sys;
 mod task_clone;
 mod task_cred;
 mod task_ns;
 mod task_pidfd;
 mod task_prctl;
+mod task_procfd;
 mod task_seccomp;
 mod task_wait;
 mod timer;
@@ -118,6 +122,10 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     inet_tcp_data::CASES,
     inet_udp::CASES,
     inet_tables::CASES,
+    splice::CASES,
+    fallocate::CASES,
+    lock::CASES,
+    task_procfd::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
