@@ -267,6 +267,12 @@ impl File {
         }
     }
 
+    /// The same object as a description of its own, whose calls do not wait.
+    #[must_use]
+    pub fn without_waiting(&self) -> Self {
+        Self::with(self.ops.clone(), self.path.clone(), self.inode.clone(), self.flags() | O_NONBLOCK)
+    }
+
     /// The object's operations.
     #[must_use]
     pub fn ops(&self) -> &Arc<dyn FileOps> {

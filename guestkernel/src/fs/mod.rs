@@ -5,8 +5,8 @@
 //! [`mount::Path`]; [`namei`] changes names; an [`inode::Inode`] is an object of a file system and a
 //! [`file::File`] an open one, found by number in an [`fdtable::FdTable`].
 //!
-//! Lock order, outer first: a file's position, the rename mutex, directories' name mutexes (ancestor first),
-//! an inode's `io` mutex, a pipe's ring. All others are spinning leaves. Copies from and to user memory may
+//! Lock order, outer first: a file's position, a pipe's ring, the rename mutex, directories' name mutexes
+//! (ancestor first), an inode's `io` mutex. All others are spinning leaves. Copies from and to user memory may
 //! fault and block; only the position, `io` and ring mutexes are held over them.
 
 pub mod anon;

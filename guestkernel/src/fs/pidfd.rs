@@ -88,6 +88,12 @@ impl Inode for PidInode {
 }
 
 impl PidFd {
+    /// One of a process, without a descriptor.
+    #[must_use]
+    pub fn of(process: Arc<Process>) -> Self {
+        Self { process, thread: None }
+    }
+
     /// The process.
     #[must_use]
     pub fn process(&self) -> &Arc<Process> {

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     sync::SpinLock,
+    task::Process,
     uio::{Sink, Source},
 };
 
@@ -30,6 +31,11 @@ pub trait Names: Send + Sync {
     /// Whether the caller may use it whatever its mode says.
     fn is_callers_own(&self) -> bool {
         false
+    }
+
+    /// The process that it is the directory of, if it is one's: `ESRCH` when that is no more.
+    fn process(&self) -> Option<Result<Arc<Process>>> {
+        None
     }
 
     /// Names with their `DT_*`, from the one after `cookie` on; each with its own cookie, ascending.
@@ -103,6 +109,12 @@ impl Node {
             ..Attr::default()
         };
         Arc::new(Self { attr, magic: owner.magic, what })
+    }
+
+    /// The process that it is the directory of.
+    #[must_use]
+    pub fn process(&self) -> Option<Result<Arc<Process>>> {
+        if let What::Dir(names) = &self.what { names.process() } else { None }
     }
 }
 

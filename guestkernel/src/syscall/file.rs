@@ -1,6 +1,5 @@
 //! Descriptors: read, write, seek, duplicate, control.
 
-use alloc::{sync::Arc, vec::Vec};
 use linux_raw_sys::general::{
     F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETLK, F_GETPIPE_SZ, F_SETFD, F_SETFL, F_SETLK, F_SETLKW,
     F_SETPIPE_SZ, FD_CLOEXEC, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, O_CLOEXEC, RWF_APPEND, RWF_NOWAIT,
@@ -15,8 +14,7 @@ use crate::{
     arch::{is_user_range, uaccess},
     errno::{Errno, Result},
     fs::{
-        File, PollMask,
-        inode::Dirent,
+        File,
         locks::{self, Owner},
         memfd,
         pipe::PipeEnd,
@@ -26,10 +24,10 @@ use crate::{
 };
 
 /// Most bytes of one transfer, as Linux limits it.
-const MAX_RW: usize = 0x7fff_f000;
+pub(super) const MAX_RW: usize = 0x7fff_f000;
 
 /// Sends SIGPIPE for an `EPIPE`. Sockets do so themselves, where their type has it.
-fn broken_pipe<T>(file: &File, result: Result<T>) -> Result<T> {
+pub(super) fn broken_pipe<T>(file: &File, result: Result<T>) -> Result<T> {
     if matches!(result, Err(Errno::EPIPE)) && file.inode().kind() != S_IFSOCK {
         at::sigpipe();
     }
@@ -37,7 +35,7 @@ fn broken_pipe<T>(file: &File, result: Result<T>) -> Result<T> {
 }
 
 /// A position argument.
-fn position(value: u64) -> Result<u64> {
+pub(super) fn position(value: u64) -> Result<u64> {
     if value > i64::MAX as u64 { Err(Errno::EINVAL) } else { Ok(value) }
 }
 
@@ -333,118 +331,6 @@ pub fn ioctl(args: &Args) -> Result<u64> {
     }
 }
 
-/// Opens the space of an mmap-like byte count: how much one kernel buffer moves.
-const PIECE: usize = 64 << 10;
-
-/// Moves up to `count` bytes from one file to another through a kernel buffer.
-fn transfer(
-    from: &File,
-    to: &File,
-    count: usize,
-    mut read: impl FnMut(&File, &mut Sink<'_>, u64) -> Result<usize>,
-    mut write: impl FnMut(&File, &mut Source<'_>, u64) -> Result<usize>,
-) -> Result<usize> {
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(count.min(PIECE)).map_err(|_| Errno::ENOMEM)?;
-    buffer.resize(count.min(PIECE), 0);
-    let mut done = 0;
-    while done < count {
-        let len = (count - done).min(PIECE);
-        let step = (|| {
-            let got = read(from, &mut Sink::Kernel(&mut buffer[..len]), done as u64)?;
-            if got == 0 {
-                return Ok((0, 0));
-            }
-            write(to, &mut Source::Kernel(&buffer[..got]), done as u64).map(|put| (got, put))
-        })();
-        match step {
-            Ok((got, put)) => {
-                done += put;
-                if got == 0 || put < got {
-                    break;
-                }
-            }
-            Err(_) if done != 0 => break,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(done)
-}
-
-/// sendfile(2).
-///
-/// # Errors
-/// As sendfile(2).
-pub fn sendfile(args: &Args) -> Result<u64> {
-    let (to, from) = (file(args.int(0))?, file(args.int(1))?);
-    let (place, count) = (args.addr(2), args.size(3).min(MAX_RW));
-    from.check_readable()?;
-    to.check_writable()?;
-    if !from.inode().is_regular() && from.ops().is_stream() {
-        return Err(Errno::EINVAL);
-    }
-    let start = if place == 0 { from.position() } else { position(uaccess::get::<u64>(place)?)? };
-    let moved = transfer(
-        &from,
-        &to,
-        count,
-        |file, sink, done| file.pread(sink, start + done),
-        |file, source, _| file.write(source),
-    );
-    let done = broken_pipe(&to, moved)?;
-    let end = start + done as u64;
-    if place == 0 {
-        from.with_position(|position| *position = end);
-    } else {
-        uaccess::put(place, &end)?;
-    }
-    Ok(done as u64)
-}
-
-/// copy_file_range(2).
-///
-/// # Errors
-/// As copy_file_range(2).
-pub fn copy_file_range(args: &Args) -> Result<u64> {
-    let (from, to) = (open_file(args.int(0))?, open_file(args.int(2))?);
-    let (from_place, to_place, count) = (args.addr(1), args.addr(3), args.size(4).min(MAX_RW));
-    only(args.uint(5), 0)?;
-    from.check_readable()?;
-    to.check_writable()?;
-    if from.inode().is_dir() || to.inode().is_dir() {
-        return Err(Errno::EISDIR);
-    }
-    if !from.inode().is_regular() || !to.inode().is_regular() {
-        return Err(Errno::EINVAL);
-    }
-    if to.flags() & linux_raw_sys::general::O_APPEND != 0 {
-        return Err(Errno::EBADF);
-    }
-    // A standard stream that is a file of the host has no file system here: programs then read and write.
-    if from.ops().is_stream() || to.ops().is_stream() {
-        return Err(Errno::EXDEV);
-    }
-    let start = |file: &Arc<File>, place: u64| -> Result<u64> {
-        if place == 0 { Ok(file.position()) } else { position(uaccess::get::<u64>(place)?) }
-    };
-    let (from_start, to_start) = (start(&from, from_place)?, start(&to, to_place)?);
-    let done = transfer(
-        &from,
-        &to,
-        count,
-        |file, sink, done| file.pread(sink, from_start + done),
-        |file, source, done| file.pwrite(source, to_start + done),
-    )? as u64;
-    for (file, place, end) in [(&from, from_place, from_start + done), (&to, to_place, to_start + done)] {
-        if place == 0 {
-            file.with_position(|position| *position = end);
-        } else {
-            uaccess::put(place, &end)?;
-        }
-    }
-    Ok(done)
-}
-
 /// ftruncate(2).
 ///
 /// # Errors
@@ -542,113 +428,6 @@ pub fn readahead(args: &Args) -> Result<u64> {
     let file = open_file(args.int(0))?;
     file.check_readable()?;
     if file.inode().is_regular() { Ok(0) } else { Err(Errno::EINVAL) }
-}
-
-/// How a directory entry is laid out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    Old,
-    New,
-}
-
-/// Appends one entry when it fits into `limit` bytes.
-fn push_entry(out: &mut Vec<u8>, limit: usize, layout: Layout, entry: &Dirent<'_>) -> bool {
-    let head = if layout == Layout::New { 19 } else { 18 };
-    // The old layout has the kind in the last byte.
-    let tail = if layout == Layout::New { 1 } else { 2 };
-    let len = (head + entry.name.len() + tail).next_multiple_of(8);
-    if out.len() + len > limit {
-        return false;
-    }
-    let start = out.len();
-    out.extend_from_slice(&entry.ino.to_ne_bytes());
-    out.extend_from_slice(&entry.next.to_ne_bytes());
-    out.extend_from_slice(&(len as u16).to_ne_bytes());
-    if layout == Layout::New {
-        out.push(entry.kind);
-    }
-    out.extend_from_slice(entry.name);
-    out.resize(start + len, 0);
-    if layout == Layout::Old {
-        out[start + len - 1] = entry.kind;
-    }
-    true
-}
-
-/// Position in a directory for a file system's cookie: 0 and 1 are before `.` and `..`.
-fn to_position(cookie: u64) -> u64 {
-    if cookie >= i64::MAX as u64 - 2 { cookie } else { cookie + 2 }
-}
-
-fn from_position(position: u64) -> u64 {
-    if position >= i64::MAX as u64 - 2 { position } else { position - 2 }
-}
-
-fn entries(args: &Args, layout: Layout) -> Result<u64> {
-    const DIR: u8 = 4;
-    let file = open_file(args.int(0))?;
-    let (buffer, limit) = (args.addr(1), args.size(2).min(MAX_RW));
-    if !file.inode().is_dir() {
-        return Err(Errno::ENOTDIR);
-    }
-    if file.path().dentry.is_dead() {
-        return Err(Errno::ENOENT);
-    }
-    let mut out = Vec::new();
-    out.try_reserve_exact(limit.min(PIECE)).map_err(|_| Errno::ENOMEM)?;
-    let limit = limit.min(PIECE);
-    file.with_position(|position| {
-        let mut full = false;
-        while *position < 2 && !full {
-            let here = file.path();
-            let (name, ino): (&[u8], u64) = if *position == 0 {
-                (b".", file.attr()?.ino)
-            } else {
-                let up = here.up(&current().fs()?.root());
-                (b"..", up.inode()?.attr()?.ino)
-            };
-            let entry = Dirent { ino, next: *position + 1, kind: DIR, name };
-            full = !push_entry(&mut out, limit, layout, &entry);
-            *position += u64::from(!full);
-        }
-        if !full {
-            file.ops().read_dir(&file, from_position(*position), &mut |entry| {
-                let next = to_position(entry.next);
-                full = !push_entry(&mut out, limit, layout, &Dirent { next, ..*entry });
-                if !full {
-                    *position = next;
-                }
-                !full
-            })?;
-        }
-        if full && out.is_empty() {
-            return Err(Errno::EINVAL);
-        }
-        uaccess::copy_to_user(buffer, &out)?;
-        Ok(out.len() as u64)
-    })
-}
-
-/// getdents(2).
-///
-/// # Errors
-/// As getdents(2).
-pub fn getdents(args: &Args) -> Result<u64> {
-    entries(args, Layout::Old)
-}
-
-/// getdents64(2).
-///
-/// # Errors
-/// As getdents64(2).
-pub fn getdents64(args: &Args) -> Result<u64> {
-    entries(args, Layout::New)
-}
-
-/// Whether a descriptor is ready for something; used by calls that must not block.
-#[must_use]
-pub fn is_ready(file: &File, what: PollMask) -> bool {
-    file.poll().intersects(what)
 }
 
 /// fchdir(2).

@@ -6,6 +6,7 @@
 
 mod at;
 pub mod cred;
+pub mod dirent;
 pub mod file;
 pub mod futex;
 pub mod ioprio;
@@ -34,6 +35,7 @@ pub mod strace;
 pub mod table;
 pub mod time;
 pub mod timerfd;
+pub mod transfer;
 pub mod xattr;
 
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};

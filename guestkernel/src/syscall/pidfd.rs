@@ -15,6 +15,7 @@ use crate::{
     fs::{
         File, nsfs,
         pidfd::{self, PidFd},
+        static_fs::Node,
     },
     signal::{
         SigInfo,
@@ -55,6 +56,14 @@ fn with<T>(file: &File, f: impl FnOnce(&PidFd) -> Result<T>) -> Result<T> {
     f(file.downcast().ok_or(Errno::EBADF)?)
 }
 
+/// As [`with`]; a process's directory in `/proc` will do as well.
+fn with_directory<T>(file: &File, f: impl FnOnce(&PidFd) -> Result<T>) -> Result<T> {
+    match file.inode().downcast::<Node>().and_then(Node::process) {
+        Some(process) => f(&PidFd::of(process?)),
+        None => with(file, f),
+    }
+}
+
 /// The process of a descriptor that `waitid` waits for, and whether the wait shall not block.
 ///
 /// # Errors
@@ -89,7 +98,7 @@ pub fn pidfd_send_signal(args: &Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let file = open_file(args.int(0))?;
-    with(&file, |pidfd| {
+    with_directory(&file, |pidfd| {
         let scope = match flags {
             0 if pidfd.is_thread() => TO_THREAD,
             0 => TO_PROCESS,

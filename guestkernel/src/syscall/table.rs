@@ -5,9 +5,9 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, namespace, pages, path,
-    pidfd, pipe, poll, posix_timer, prctl, process, process_vm, resource, sched, seccomp, signal, signalfd,
-    socket, stat, time, timerfd, xattr,
+    Args, absent, cred, dirent, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, namespace, pages,
+    path, pidfd, pipe, poll, posix_timer, prctl, process, process_vm, resource, sched, seccomp, signal,
+    signalfd, socket, stat, time, timerfd, transfer, xattr,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -265,7 +265,7 @@ syscalls! {
     37 alarm(Uint) => time::alarm, Full, "As Linux.";
     38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Full, "As Linux.";
     39 getpid() => process::getpid, Full, "As Linux.";
-    40 sendfile(Fd, Fd, InLong, Size) => file::sendfile, Full, "As Linux.";
+    40 sendfile(Fd, Fd, InLong, Size) => transfer::sendfile, Full, "As Linux.";
     41 socket(Int, Hex, Int) => socket::socket, Partial, "AF_UNIX; AF_INET and AF_INET6 (TCP, UDP, ICMP echo, raw) on the loopback interface; AF_NETLINK with NETLINK_ROUTE. Other families are EAFNOSUPPORT.";
     42 connect(Fd, Addr, Size) => socket::connect, Full, "As Linux.";
     43 accept(Fd, Addr, Addr) => socket::accept, Full, "As Linux.";
@@ -303,7 +303,7 @@ syscalls! {
     75 fdatasync(Fd) => file::fdatasync, Full, "As Linux.";
     76 truncate(Path, Long) => stat::truncate, Full, "As Linux.";
     77 ftruncate(Fd, Long) => file::ftruncate, Full, "As Linux.";
-    78 getdents(Fd, OutEntries, Size) => file::getdents, Full, "As Linux.";
+    78 getdents(Fd, OutEntries, Size) => dirent::getdents, Full, "As Linux.";
     79 getcwd(OutPath, Size) => path::getcwd, Full, "As Linux.";
     80 chdir(Path) => path::chdir, Full, "As Linux.";
     81 fchdir(Fd) => file::fchdir, Full, "As Linux.";
@@ -442,7 +442,7 @@ syscalls! {
     214 epoll_ctl_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     215 epoll_wait_old(), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     216 remap_file_pages(Addr, Size, Hex, Size, Hex) => pages::remap_file_pages, Full, "As Linux.";
-    217 getdents64(Fd, OutEntries64, Size) => file::getdents64, Full, "As Linux.";
+    217 getdents64(Fd, OutEntries64, Size) => dirent::getdents64, Full, "As Linux.";
     218 set_tid_address(Addr) => process::set_tid_address, Full, "As Linux.";
     219 restart_syscall() => signal::restart_syscall, Full, "As Linux.";
     220 semtimedop(Int, Addr, Size, Timespec), Absent, "Not implemented yet.";
@@ -500,10 +500,10 @@ syscalls! {
     272 unshare(CloneFlags) => namespace::unshare, Partial, "CLONE_FS, CLONE_FILES, UTS, IPC and cgroup namespaces; other namespaces are EINVAL.";
     273 set_robust_list(Addr, Size) => futex::set_robust_list, Full, "As Linux.";
     274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
-    275 splice(Fd, Addr, Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
-    276 tee(Fd, Fd, Size, Hex), Absent, "Not implemented yet.";
+    275 splice(Fd, InLong, Fd, InLong, Size, Hex) => transfer::splice, Full, "As Linux.";
+    276 tee(Fd, Fd, Size, Hex) => transfer::tee, Full, "As Linux.";
     277 sync_file_range(Fd, Long, Size, Hex), Absent, "Not implemented yet.";
-    278 vmsplice(Fd, Addr, Size, Hex), Absent, "Not implemented yet.";
+    278 vmsplice(Fd, Addr, Size, Hex) => transfer::vmsplice, Partial, "The pages are copied.";
     279 move_pages(Int, Size, Addr, Addr, Addr, Hex) => pages::move_pages, Full, "As Linux.";
     280 utimensat(DirFd, Path, FileTimes, AtFlags) => stat::utimensat, Full, "As Linux.";
     281 epoll_pwait(Fd, OutEpoll, Int, Int, SigSet, Size) => poll::epoll_pwait, Full, "As Linux.";
@@ -551,7 +551,7 @@ syscalls! {
     323 userfaultfd(Hex), Absent, "Not offered: EPERM, as for the unprivileged on Linux.";
     324 membarrier(Int, Hex, Int) => process_vm::membarrier, Full, "A barrier for the sequences of one CPU ends those of all.";
     325 mlock2(Addr, Size, Hex) => mm::mlock2, Full, "As Linux.";
-    326 copy_file_range(Fd, InLong, Fd, InLong, Size, Hex) => file::copy_file_range, Full, "As Linux.";
+    326 copy_file_range(Fd, InLong, Fd, InLong, Size, Hex) => transfer::copy_file_range, Full, "As Linux.";
     327 preadv2(Fd, OutIovec, Size, Long, RwFlags) => file::preadv2, Full, "As Linux.";
     328 pwritev2(Fd, Iovec, Size, Long, RwFlags) => file::pwritev2, Full, "As Linux.";
     329 pkey_mprotect(Addr, Size, Prot, Int) => mm::pkey_mprotect, Partial, "No protection keys, as on a processor without them.";
@@ -561,7 +561,7 @@ syscalls! {
     333 io_pgetevents(Addr, Long, Long, Addr, Timespec, Addr), Absent, "Not implemented yet.";
     334 rseq(Addr, Hex, Hex, Hex) => sched::rseq, Full, "The concurrency id is the CPU's number.";
     335 uretprobe(), Absent, "Not offered: there is no machine to administer inside a sandbox.";
-    424 pidfd_send_signal(Fd, Sig, Addr, Hex) => pidfd::pidfd_send_signal, Full, "As Linux; a directory of /proc is EBADF.";
+    424 pidfd_send_signal(Fd, Sig, Addr, Hex) => pidfd::pidfd_send_signal, Full, "As Linux.";
     425 io_uring_setup(Uint, Addr), Absent, "Not implemented yet.";
     426 io_uring_enter(Fd, Uint, Uint, Hex, SigSet, Size), Absent, "Not implemented yet.";
     427 io_uring_register(Fd, Uint, Addr, Uint), Absent, "Not implemented yet.";

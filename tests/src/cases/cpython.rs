@@ -58,21 +58,11 @@ const MODULES: &[(&str, bool)] = &[
 
 /// Tests that end otherwise for a reason that is known. One that agrees is to leave the list.
 const KNOWN: &[(&str, &str)] = &[
-    ("test.test_os.ExtendedAttributeTests.test_fds", "no extended attributes yet"),
-    ("test.test_os.ExtendedAttributeTests.test_lpath", "no extended attributes yet"),
-    ("test.test_os.ExtendedAttributeTests.test_simple", "no extended attributes yet"),
-    ("test.test_os.FileTests.test_splice", "no splice yet"),
-    ("test.test_os.FileTests.test_splice_offset_in", "no splice yet"),
-    ("test.test_os.FileTests.test_splice_offset_out", "no splice yet"),
     ("test.test_os.TestSendfile.test_invalid_offset", "no TCP yet"),
     ("test.test_os.TestSendfile.test_keywords", "no TCP yet"),
     ("test.test_os.TestSendfile.test_offset_overflow", "no TCP yet"),
     ("test.test_os.TestSendfile.test_send_at_certain_offset", "no TCP yet"),
     ("test.test_os.TestSendfile.test_send_whole_file", "no TCP yet"),
-    (
-        "test.test_signal.PidfdSignalTest.test_pidfd_send_signal",
-        "a directory of /proc is not taken for a pidfd yet",
-    ),
     ("test.test_signal.WakeupFDTests.test_invalid_socket", "no TCP yet"),
     ("test.test_signal.WakeupFDTests.test_set_wakeup_fd_socket_result", "no TCP yet"),
 ];

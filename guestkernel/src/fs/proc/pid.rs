@@ -1,6 +1,12 @@
 //! `/proc/PID`: a process, and `/proc/PID/task/TID`: its threads.
 
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    format,
+    string::String,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::{fmt::Write, sync::atomic::Ordering};
 use linux_raw_sys::general::O_CLOEXEC;
 
@@ -76,8 +82,9 @@ impl Id {
 /// `/proc/PID`, threads included.
 pub(super) fn process(pid: u32) -> Result<Arc<Node>> {
     let id = Id { tid: pid, thread: false };
-    id.process().map_err(|_| Errno::ENOENT)?;
-    Ok(id.node(0, 0o555, What::Dir(Box::new(ProcessDir(id)))))
+    let process = id.process().map_err(|_| Errno::ENOENT)?;
+    let names = ProcessDir(id, Some(Arc::downgrade(&process)).filter(|_| process.pid == pid));
+    Ok(id.node(0, 0o555, What::Dir(Box::new(names))))
 }
 
 type Read = fn(Id) -> Result<Vec<u8>>;
@@ -138,7 +145,8 @@ pub(super) fn magic(
     id.node(index, mode, What::Magic(Box::new(text), Box::new(guarded)))
 }
 
-struct ProcessDir(Id);
+/// With the process itself where the directory is a process's: the number may be another's later.
+struct ProcessDir(Id, Option<Weak<Process>>);
 
 impl Names for ProcessDir {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
@@ -179,6 +187,11 @@ impl Names for ProcessDir {
         }
     }
 
+    fn process(&self) -> Option<Result<Arc<Process>>> {
+        let process = self.1.as_ref().and_then(Weak::upgrade).ok_or(Errno::ESRCH);
+        (!self.0.thread).then_some(process)
+    }
+
     fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
         let dirs = DIRS.iter().take(if self.0.thread { 4 } else { 5 }).map(|name| (DIR, *name));
         let links = LINKS.iter().map(|(name, _)| (LINK, *name));
@@ -203,7 +216,7 @@ impl Names for Threads {
             return Err(Errno::ENOENT);
         }
         let id = Id { tid, thread: true };
-        Ok(id.node(0, 0o555, What::Dir(Box::new(ProcessDir(id)))))
+        Ok(id.node(0, 0o555, What::Dir(Box::new(ProcessDir(id, None)))))
     }
 
     fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {

@@ -39,12 +39,14 @@ mod sched;
 mod signal;
 mod signalfd;
 mod signals;
+mod splice;
 mod sys;
 mod task_clone;
 mod task_cred;
 mod task_ns;
 mod task_pidfd;
 mod task_prctl;
+mod task_procfd;
 mod task_seccomp;
 mod task_wait;
 mod timer;
@@ -118,6 +120,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     inet_tcp_data::CASES,
     inet_udp::CASES,
     inet_tables::CASES,
+    splice::CASES,
+    task_procfd::CASES,
 ];
 
 fn main() -> std::process::ExitCode {

@@ -5,8 +5,13 @@
 //! the ring has grown. A write of at most `PIPE_BUF` bytes is atomic. Wake-ups happen on the change from
 //! empty or full only, one task at a time; a woken task that leaves something over wakes the next.
 
+mod splice;
+
 use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::{
+    ops::Range,
+    sync::atomic::{AtomicU32, Ordering},
+};
 use hostcall::{Attr, FileSystemStat, SetAttr};
 use linux_raw_sys::general::{O_ACCMODE, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY, S_IFIFO};
 
@@ -81,6 +86,23 @@ impl Ring {
         }
     }
 
+    /// Where the next bytes go: as many as lie contiguously.
+    fn space(&self) -> Range<usize> {
+        let size = self.bytes.len();
+        if self.room() == 0 || size == 0 {
+            return 0..0;
+        }
+        let tail = (self.head + self.len) & (size - 1);
+        let end = if tail < self.head || self.len == size { self.head } else { size };
+        tail..end.min(tail + self.room()).max(tail)
+    }
+
+    /// Takes bytes away from the front.
+    fn consume(&mut self, count: usize) {
+        self.len -= count;
+        self.head = if self.len == 0 { 0 } else { (self.head + count) & (self.bytes.len() - 1) };
+    }
+
     fn read(&mut self, sink: &mut Sink<'_>) -> Result<usize> {
         let (first, second) = self.filled();
         let wanted = first.len().min(sink.remaining());
@@ -90,24 +112,20 @@ impl Ring {
             let rest = sink.write(second).and_then(|step| whole(step, wanted));
             done += rest.or_else(|error| if done != 0 { Ok(0) } else { Err(error) })?;
         }
-        self.len -= done;
-        self.head = if self.len == 0 { 0 } else { (self.head + done) & (self.bytes.len() - 1) };
+        self.consume(done);
         Ok(done)
     }
 
     fn write(&mut self, source: &mut Source<'_>) -> Result<usize> {
         self.grow(source.remaining())?;
         let mut done = 0;
-        while self.room() != 0 && source.remaining() != 0 {
-            let size = self.bytes.len();
-            let tail = (self.head + self.len) & (size - 1);
-            let end = if tail < self.head { self.head } else { size };
-            let end = end.min(tail + self.room());
-            if end == tail {
+        while source.remaining() != 0 {
+            let space = self.space();
+            if space.is_empty() {
                 break;
             }
-            let wanted = (end - tail).min(source.remaining());
-            match source.read(&mut self.bytes[tail..end]).and_then(|step| whole(step, wanted)) {
+            let wanted = space.len().min(source.remaining());
+            match source.read(&mut self.bytes[space]).and_then(|step| whole(step, wanted)) {
                 Ok(0) => break,
                 Ok(step) => {
                     self.len += step;
