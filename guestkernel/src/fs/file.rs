@@ -140,6 +140,12 @@ pub trait FileOps: Any + Send + Sync {
         Ok(file.inode().attr()?.size)
     }
 
+    /// The next data, or the next `hole`, from `offset` on, which is before the end. What keeps no account of
+    /// holes is all data.
+    fn seek_data(&self, file: &File, offset: u64, hole: bool) -> Result<u64> {
+        if hole { self.end(file) } else { Ok(offset) }
+    }
+
     /// Lines of its own in `/proc/PID/fdinfo`.
     fn info(&self) -> String {
         String::new()
@@ -375,12 +381,19 @@ impl File {
     /// # Errors
     /// As write(2).
     pub fn write(&self, source: &mut Source<'_>) -> Result<usize> {
+        self.write_as(source, self.flags())
+    }
+
+    /// As [`Self::write`] with `flags` in the place of the file's status flags.
+    ///
+    /// # Errors
+    /// As write(2).
+    pub fn write_as(&self, source: &mut Source<'_>, flags: u32) -> Result<usize> {
         self.check_writable()?;
         if self.ops.is_stream() {
             return self.ops.write_at(self, source, 0);
         }
         let mut position = self.position.lock();
-        let flags = self.flags();
         self.limit_size(source, *position, flags)?;
         let done = if flags & O_APPEND != 0 {
             let (done, end) = self.ops.append(self, source)?;
@@ -413,11 +426,18 @@ impl File {
     /// # Errors
     /// As pwrite(2).
     pub fn pwrite(&self, source: &mut Source<'_>, offset: u64) -> Result<usize> {
+        self.pwrite_as(source, offset, self.flags())
+    }
+
+    /// As [`Self::pwrite`] with `flags` in the place of the file's status flags.
+    ///
+    /// # Errors
+    /// As pwrite(2).
+    pub fn pwrite_as(&self, source: &mut Source<'_>, offset: u64, flags: u32) -> Result<usize> {
         self.check_writable()?;
         if self.ops.is_stream() {
             return Err(Errno::ESPIPE);
         }
-        let flags = self.flags();
         self.limit_size(source, offset, flags)?;
         let done = if flags & O_APPEND != 0 {
             self.ops.append(self, source)?.0
@@ -469,14 +489,10 @@ impl File {
             SEEK_SET => 0,
             SEEK_CUR => *position,
             SEEK_END => self.ops.end(self)?,
-            // A file is all data up to its end.
             SEEK_DATA | SEEK_HOLE => {
                 let end = self.ops.end(self)?;
-                let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
-                if from >= end {
-                    return Err(Errno::ENXIO);
-                }
-                *position = if whence == SEEK_DATA { from } else { end };
+                let from = u64::try_from(offset).ok().filter(|&from| from < end).ok_or(Errno::ENXIO)?;
+                *position = self.ops.seek_data(self, from, whence == SEEK_HOLE)?;
                 return Ok(*position);
             }
             _ => return Err(Errno::EINVAL),

@@ -1,8 +1,8 @@
 //! Advisory locks: whole-file ones (flock) and record locks (fcntl), of processes and of open files.
 //!
 //! All locks of the sandbox are in one table by inode; there are few. A waiter is woken whenever anything is
-//! released and looks again. Deadlocks among record locks are not looked for: such waiters wait until a
-//! signal comes.
+//! released and looks again. Processes that wait for record locks are listed, so that a circle of them is
+//! found by the one that would close it. Lock order: the table, then the list.
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +34,7 @@ impl Owner {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Record {
     owner: Owner,
     start: u64,
@@ -102,12 +102,12 @@ fn try_flock(file: &Arc<File>, exclusive: Option<bool>) -> bool {
 pub fn flock(file: &Arc<File>, exclusive: Option<bool>, wait: bool) -> Result<()> {
     file.note_locked();
     if !try_flock(file, exclusive) {
+        // A conversion gives the old lock up first, also one that then fails.
+        try_flock(file, None);
+        RELEASED.wake_all();
         if !wait {
             return Err(Errno::EAGAIN);
         }
-        // A conversion gives the old lock up first.
-        try_flock(file, None);
-        RELEASED.wake_all();
         RELEASED.wait_until(|| try_flock(file, exclusive).then_some(()))?;
     }
     RELEASED.wake_all();
@@ -164,7 +164,77 @@ fn replace(records: &mut Vec<Record>, record: Record, lock: bool) {
     });
     records.append(&mut rest);
     if lock {
-        records.push(record);
+        // Locks of one kind that touch are one.
+        let mut whole = record;
+        records.retain(|old| {
+            let joins = old.owner == whole.owner
+                && old.exclusive == whole.exclusive
+                && (old.end.checked_add(1) == Some(whole.start)
+                    || whole.end.checked_add(1) == Some(old.start));
+            if joins {
+                whole.start = whole.start.min(old.start);
+                whole.end = whole.end.max(old.end);
+            }
+            !joins
+        });
+        records.push(whole);
+    }
+    records.sort_by_key(|record| record.start);
+}
+
+/// A process that waits for a record lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiter {
+    inode: usize,
+    record: Record,
+}
+
+static WAITERS: SpinLock<Vec<Waiter>> = SpinLock::new(Vec::new());
+
+/// Whether waiting would close a circle: who is in the way waits for somebody who waits … for the waiter.
+fn is_deadlock(table: &BTreeMap<usize, Held>, waiters: &[Waiter], new: &Waiter) -> bool {
+    let mut seen = alloc::vec![false; waiters.len()];
+    let mut open = alloc::vec![*new];
+    while let Some(next) = open.pop() {
+        let held = table.get(&next.inode).map_or(&[][..], |held| &held.records);
+        for holder in held.iter().filter(|holder| holder.conflicts(&next.record)) {
+            if holder.owner == new.record.owner {
+                return true;
+            }
+            for (waiter, seen) in waiters.iter().zip(&mut seen) {
+                if waiter.record.owner == holder.owner && !*seen {
+                    *seen = true;
+                    open.push(*waiter);
+                }
+            }
+        }
+    }
+    false
+}
+
+/// A place in the list of those who wait; left when dropped.
+struct Waiting(Waiter);
+
+impl Waiting {
+    fn begin(inode: &Arc<dyn Inode>, record: Record) -> Result<Self> {
+        let waiter = Waiter { inode: key(inode), record };
+        let table = LOCKS.lock();
+        let mut waiters = WAITERS.lock();
+        // Locks of open files belong to nobody who could wait.
+        if matches!(record.owner, Owner::Process(_)) && is_deadlock(&table, &waiters, &waiter) {
+            return Err(Errno::EDEADLK);
+        }
+        waiters.push(waiter);
+        Ok(Self(waiter))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waiters = WAITERS.lock();
+        if let Some(index) = waiters.iter().position(|waiter| *waiter == self.0) {
+            waiters.swap_remove(index);
+        }
     }
 }
 
@@ -219,6 +289,7 @@ pub fn control(file: &Arc<File>, owner: Owner, command: u32, arg: u64) -> Result
         if command != F_SETLKW {
             return Err(Errno::EAGAIN);
         }
+        let _waiting = Waiting::begin(file.inode(), record)?;
         RELEASED.wait_until(|| try_set(file.inode(), record, lock).then_some(()))?;
     }
     RELEASED.wake_all();
@@ -274,5 +345,25 @@ mod tests {
         let mut left: Vec<_> = records.iter().map(|r| (r.start, r.end)).collect();
         left.sort_unstable();
         assert_eq!(left, [(0, 2), (6, 9)]);
+    }
+
+    #[test]
+    fn locks_that_touch_are_one() {
+        let record = |start, end| Record { owner: Owner::Process(1), start, end, exclusive: true };
+        let mut records = alloc::vec![record(0, 2), record(6, 9)];
+        replace(&mut records, record(3, 5), true);
+        assert_eq!(records, [record(0, 9)]);
+    }
+
+    #[test]
+    fn a_circle_of_waiters_is_found() {
+        let record = |pid, start| Record { owner: Owner::Process(pid), start, end: start, exclusive: true };
+        let records = alloc::vec![record(1, 1), record(2, 2), record(3, 3)];
+        let table = BTreeMap::from([(7, Held { records, whole: Vec::new() })]);
+        let waits = |pid, start| Waiter { inode: 7, record: record(pid, start) };
+        let waiters = [waits(1, 2), waits(2, 3)];
+        assert!(is_deadlock(&table, &waiters, &waits(3, 1)));
+        assert!(!is_deadlock(&table, &waiters, &waits(4, 1)));
+        assert!(!is_deadlock(&table, &waiters[1..], &waits(3, 1)));
     }
 }

@@ -2,8 +2,10 @@
 
 use linux_raw_sys::general::{
     F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETLK, F_GETPIPE_SZ, F_SETFD, F_SETFL, F_SETLK, F_SETLKW,
-    F_SETPIPE_SZ, FD_CLOEXEC, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, O_CLOEXEC, RWF_APPEND, RWF_NOWAIT,
-    S_IFSOCK,
+    F_SETPIPE_SZ, FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE,
+    FALLOC_FL_PUNCH_HOLE, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_ZERO_RANGE, FD_CLOEXEC, LOCK_EX, LOCK_NB,
+    LOCK_SH, LOCK_UN, O_APPEND, O_CLOEXEC, O_DSYNC, O_SYNC, RWF_APPEND, RWF_DSYNC, RWF_NOWAIT, RWF_SYNC,
+    S_IFDIR, S_IFIFO, S_IFREG, S_IFSOCK,
 };
 
 use super::{
@@ -18,6 +20,7 @@ use crate::{
         locks::{self, Owner},
         memfd,
         pipe::PipeEnd,
+        tmpfs::TmpInode,
     },
     task::current,
     uio::{self, Sink, Source},
@@ -132,16 +135,51 @@ pub fn pwritev(args: &Args) -> Result<u64> {
     file.pwrite(&mut source, offset).map(|n| n as u64)
 }
 
+/// Flags of one write or read that Linux 6.12 knows.
+const RWF_KNOWN: u32 = 0x7f;
+/// Does not append whatever the file's flags say.
+const RWF_NOAPPEND: u32 = 0x20;
+/// Writes all or nothing, on devices that can.
+const RWF_ATOMIC: u32 = 0x40;
+
+/// What one call is to do otherwise than the file's status flags say: those flags, and whether it must not wait.
+fn call_flags(file: &File, flags: u32) -> Result<(u32, bool)> {
+    let no_wait = flags & RWF_NOWAIT != 0;
+    let can_tell = matches!(file.inode().kind(), S_IFIFO | S_IFSOCK);
+    if flags & !RWF_KNOWN != 0 || flags & RWF_ATOMIC != 0 || no_wait && !can_tell {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if flags & RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mut status = file.flags();
+    if flags & RWF_NOAPPEND != 0 {
+        status &= !O_APPEND;
+    }
+    for (flag, means) in [(RWF_APPEND, O_APPEND), (RWF_DSYNC, O_DSYNC), (RWF_SYNC, O_SYNC)] {
+        if flags & flag != 0 {
+            status |= means;
+        }
+    }
+    Ok((status, no_wait))
+}
+
 /// preadv2(2): position -1 reads at the file's own.
 ///
 /// # Errors
 /// As preadv2(2).
 pub fn preadv2(args: &Args) -> Result<u64> {
-    let flags = args.uint(5);
-    if flags & !0x1f != 0 || flags & (RWF_NOWAIT | RWF_APPEND) != 0 {
-        return Err(Errno::EOPNOTSUPP);
+    let offset = if args.long(3) == -1 { None } else { Some(position(args.0[3])?) };
+    let file = file(args.int(0))?;
+    file.check_readable()?;
+    let mut sink = Sink::User(uio::import_iovec(args.addr(1), args.size(2))?);
+    let (_, no_wait) = call_flags(&file, args.uint(5))?;
+    match offset {
+        Some(offset) => file.pread(&mut sink, offset),
+        None if no_wait => file.without_waiting().read(&mut sink),
+        None => file.read(&mut sink),
     }
-    if args.long(3) == -1 { readv(args) } else { preadv(args) }
+    .map(|n| n as u64)
 }
 
 /// pwritev2(2): position -1 writes at the file's own.
@@ -149,11 +187,17 @@ pub fn preadv2(args: &Args) -> Result<u64> {
 /// # Errors
 /// As pwritev2(2).
 pub fn pwritev2(args: &Args) -> Result<u64> {
-    let flags = args.uint(5);
-    if flags & !0x1f != 0 || flags & (RWF_NOWAIT | RWF_APPEND) != 0 {
-        return Err(Errno::EOPNOTSUPP);
-    }
-    if args.long(3) == -1 { writev(args) } else { pwritev(args) }
+    let offset = if args.long(3) == -1 { None } else { Some(position(args.0[3])?) };
+    let file = file(args.int(0))?;
+    file.check_writable()?;
+    let mut source = Source::User(uio::import_iovec(args.addr(1), args.size(2))?);
+    let (status, no_wait) = call_flags(&file, args.uint(5))?;
+    let done = match offset {
+        Some(offset) => file.pwrite_as(&mut source, offset, status),
+        None if no_wait => file.without_waiting().write_as(&mut source, status),
+        None => file.write_as(&mut source, status),
+    };
+    broken_pipe(&file, done).map(|n| n as u64)
 }
 
 /// lseek(2).
@@ -345,6 +389,17 @@ pub fn ftruncate(args: &Args) -> Result<u64> {
     Ok(0)
 }
 
+/// Refuses combinations of modes that no file system takes.
+fn check_mode(mode: u32) -> Result<()> {
+    let (what, keeps) = (mode & !FALLOC_FL_KEEP_SIZE, mode & FALLOC_FL_KEEP_SIZE != 0);
+    match what {
+        0 | FALLOC_FL_UNSHARE_RANGE | FALLOC_FL_ZERO_RANGE => Ok(()),
+        FALLOC_FL_PUNCH_HOLE if keeps => Ok(()),
+        FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE if !keeps => Ok(()),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
+
 /// fallocate(2).
 ///
 /// # Errors
@@ -355,20 +410,43 @@ pub fn fallocate(args: &Args) -> Result<u64> {
     if offset < 0 || len <= 0 {
         return Err(Errno::EINVAL);
     }
-    if offset.checked_add(len).is_none() {
-        return Err(Errno::EFBIG);
-    }
+    check_mode(mode)?;
     file.check_writable()?;
-    if file.inode().is_dir() {
-        return Err(Errno::EISDIR);
+    match file.inode().kind() {
+        S_IFREG if !file.ops().is_stream() => {}
+        S_IFIFO => return Err(Errno::ESPIPE),
+        S_IFDIR => return Err(Errno::EISDIR),
+        _ => return Err(Errno::ENODEV),
     }
-    if file.ops().is_stream() && file.inode().kind() != S_IFSOCK {
-        return Err(Errno::ESPIPE);
-    }
-    if mode & linux_raw_sys::general::FALLOC_FL_KEEP_SIZE == 0 {
-        at::check_file_size(file.attr()?.size, (offset + len) as u64)?;
+    let end = offset.checked_add(len).ok_or(Errno::EFBIG)? as u64;
+    // On a tmpfs, what lies beyond the size that is kept counts as well.
+    let grows = mode & FALLOC_FL_KEEP_SIZE == 0 || file.inode().downcast::<TmpInode>().is_some();
+    if grows && mode & FALLOC_FL_PUNCH_HOLE == 0 {
+        at::check_file_size(file.attr()?.size, end)?;
     }
     file.ops().allocate(mode, offset as u64, len as u64).map(|()| 0)
+}
+
+/// sync_file_range(2).
+///
+/// # Errors
+/// As sync_file_range(2).
+pub fn sync_file_range(args: &Args) -> Result<u64> {
+    const WAIT_AFTER: u32 = 4;
+    let file = open_file(args.int(0))?;
+    let (offset, len, flags) = (args.long(1), args.long(2), args.uint(3));
+    only(flags, 7)?;
+    if offset < 0 || offset.checked_add(len).is_none_or(|end| end < offset) {
+        return Err(Errno::EINVAL);
+    }
+    if !matches!(file.inode().kind(), S_IFREG | S_IFDIR) {
+        return Err(Errno::ESPIPE);
+    }
+    // What is written is on its way to the host already; waiting for it is what is left.
+    if flags & WAIT_AFTER != 0 && file.inode().is_regular() {
+        file.ops().sync(true)?;
+    }
+    Ok(0)
 }
 
 /// fsync(2).

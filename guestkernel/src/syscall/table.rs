@@ -227,7 +227,7 @@ macro_rules! syscalls {
 syscalls! {
     0 read(Fd, OutBytes, Size) => file::read, Full, "As Linux.";
     1 write(Fd, Bytes, Size) => file::write, Full, "As Linux.";
-    2 open(Path, OFlags, ModeIf) => path::open, Full, "As Linux.";
+    2 open(Path, OFlags, ModeIf) => path::open, Partial, "No O_TMPFILE: EOPNOTSUPP.";
     3 close(Fd) => file::close, Full, "As Linux.";
     4 stat(Path, OutStat) => stat::stat, Full, "As Linux.";
     5 fstat(Fd, OutStat) => stat::fstat, Full, "As Linux.";
@@ -297,7 +297,7 @@ syscalls! {
     69 msgsnd(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
     70 msgrcv(Int, Addr, Size, Long, Hex), Absent, "Not implemented yet.";
     71 msgctl(Int, Int, Addr), Absent, "Not implemented yet.";
-    72 fcntl(Fd, Fcntl, FcntlRest) => file::fcntl, Full, "As Linux.";
+    72 fcntl(Fd, Fcntl, FcntlRest) => file::fcntl, Partial, "No leases, notices of changes, signals on readiness (F_SETLEASE, F_NOTIFY, F_SETOWN, F_SETSIG): EINVAL.";
     73 flock(Fd, Flock) => file::flock, Full, "As Linux.";
     74 fsync(Fd) => file::fsync, Full, "As Linux.";
     75 fdatasync(Fd) => file::fdatasync, Full, "As Linux.";
@@ -482,7 +482,7 @@ syscalls! {
     254 inotify_add_watch(Fd, Path, Hex), Absent, "Not implemented yet.";
     255 inotify_rm_watch(Fd, Int), Absent, "Not implemented yet.";
     256 migrate_pages(Int, Size, Addr, Addr) => pages::migrate_pages, Full, "As Linux.";
-    257 openat(DirFd, Path, OFlags, ModeIf) => path::openat, Full, "As Linux.";
+    257 openat(DirFd, Path, OFlags, ModeIf) => path::openat, Partial, "No O_TMPFILE: EOPNOTSUPP.";
     258 mkdirat(DirFd, Path, Mode) => path::mkdirat, Full, "As Linux.";
     259 mknodat(DirFd, Path, FileMode, DeviceIf) => path::mknodat, Full, "As Linux.";
     260 fchownat(DirFd, Path, Int, Int, AtFlags) => stat::fchownat, Full, "As Linux.";
@@ -502,7 +502,7 @@ syscalls! {
     274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
     275 splice(Fd, InLong, Fd, InLong, Size, Hex) => transfer::splice, Full, "As Linux.";
     276 tee(Fd, Fd, Size, Hex) => transfer::tee, Full, "As Linux.";
-    277 sync_file_range(Fd, Long, Size, Hex), Absent, "Not implemented yet.";
+    277 sync_file_range(Fd, Long, Size, Hex) => file::sync_file_range, Full, "As Linux.";
     278 vmsplice(Fd, Addr, Size, Hex) => transfer::vmsplice, Partial, "The pages are copied.";
     279 move_pages(Int, Size, Addr, Addr, Addr, Hex) => pages::move_pages, Full, "As Linux.";
     280 utimensat(DirFd, Path, FileTimes, AtFlags) => stat::utimensat, Full, "As Linux.";
@@ -541,7 +541,7 @@ syscalls! {
     313 finit_module(Fd, Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     314 sched_setattr(Int, Addr, Hex) => sched::sched_setattr, Partial, "No bandwidth for SCHED_DEADLINE (EBUSY), no utilisation clamps (EOPNOTSUPP).";
     315 sched_getattr(Int, Addr, Size, Hex) => sched::sched_getattr, Full, "As Linux.";
-    316 renameat2(DirFd, Path, DirFd, Path, Rename) => path::renameat2, Full, "As Linux.";
+    316 renameat2(DirFd, Path, DirFd, Path, Rename) => path::renameat2, Partial, "No RENAME_WHITEOUT: EINVAL.";
     317 seccomp(Hex, Hex, Addr) => seccomp::seccomp, Full, "As Linux; without a tracer.";
     318 getrandom(OutRandom, Size, Random) => misc::getrandom, Full, "ChaCha20 seeded by the host and the CPU.";
     319 memfd_create(Path, Hex) => process_vm::memfd_create, Partial, "No huge pages: ENOSYS.";
@@ -552,8 +552,8 @@ syscalls! {
     324 membarrier(Int, Hex, Int) => process_vm::membarrier, Full, "A barrier for the sequences of one CPU ends those of all.";
     325 mlock2(Addr, Size, Hex) => mm::mlock2, Full, "As Linux.";
     326 copy_file_range(Fd, InLong, Fd, InLong, Size, Hex) => transfer::copy_file_range, Full, "As Linux.";
-    327 preadv2(Fd, OutIovec, Size, Long, RwFlags) => file::preadv2, Full, "As Linux.";
-    328 pwritev2(Fd, Iovec, Size, Long, RwFlags) => file::pwritev2, Full, "As Linux.";
+    327 preadv2(Fd, OutIovec, Size, Long, RwFlags) => file::preadv2, Partial, "RWF_NOWAIT on pipes and sockets alone; elsewhere EOPNOTSUPP.";
+    328 pwritev2(Fd, Iovec, Size, Long, RwFlags) => file::pwritev2, Partial, "RWF_NOWAIT on pipes and sockets alone; elsewhere EOPNOTSUPP.";
     329 pkey_mprotect(Addr, Size, Prot, Int) => mm::pkey_mprotect, Partial, "No protection keys, as on a processor without them.";
     330 pkey_alloc(Hex, Hex) => mm::pkey_alloc, Partial, "No protection keys: ENOSPC.";
     331 pkey_free(Int) => mm::pkey_free, Partial, "No protection keys: EINVAL.";
@@ -574,7 +574,7 @@ syscalls! {
     434 pidfd_open(Int, Hex) => pidfd::pidfd_open, Full, "As Linux.";
     435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; no cgroup to start in: EBADF.";
     436 close_range(Uint, Uint, CloseRange) => file::close_range, Full, "As Linux.";
-    437 openat2(DirFd, Path, Addr, Size) => path::openat2, Full, "As Linux.";
+    437 openat2(DirFd, Path, Addr, Size) => path::openat2, Partial, "No O_TMPFILE: EOPNOTSUPP.";
     438 pidfd_getfd(Fd, Fd, Hex) => pidfd::pidfd_getfd, Full, "As Linux.";
     439 faccessat2(DirFd, Path, Access, AtAccess) => path::faccessat2, Full, "As Linux.";
     440 process_madvise(Fd, Addr, Size, Int, Hex), Absent, "Not implemented yet.";

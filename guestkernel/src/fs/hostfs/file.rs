@@ -6,7 +6,7 @@
 
 use alloc::{sync::Arc, vec::Vec};
 use hostcall::IoRange;
-use linux_raw_sys::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
+use linux_raw_sys::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, SEEK_DATA, SEEK_HOLE};
 
 use super::{
     inode::HostInode,
@@ -304,6 +304,10 @@ impl FileOps for HostInode {
 
     fn sync(&self, data_only: bool) -> Result<()> {
         self.fs.host.sync(self.handle(), data_only)
+    }
+
+    fn seek_data(&self, _file: &File, offset: u64, hole: bool) -> Result<u64> {
+        self.fs.host.seek(self.handle(), offset, if hole { SEEK_HOLE } else { SEEK_DATA })
     }
 
     fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {

@@ -187,6 +187,22 @@ impl FileOps for TmpInode {
         Ok(())
     }
 
+    fn seek_data(&self, _file: &File, offset: u64, hole: bool) -> Result<u64> {
+        let size = self.size();
+        let body = self.body.lock();
+        let Body::File(pages) = &*body else { return Err(Errno::EINVAL) };
+        let mut index = offset / PAGE_SIZE;
+        let mut rest = pages.range(index..);
+        if hole {
+            while rest.next().is_some_and(|(&page, _)| page == index) {
+                index += 1;
+            }
+            return Ok((index * PAGE_SIZE).max(offset).min(size));
+        }
+        let next = rest.next().map(|(&page, _)| (page * PAGE_SIZE).max(offset));
+        next.filter(|&next| next < size).ok_or(Errno::ENXIO)
+    }
+
     fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
         let _io = self.io.lock();
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
@@ -201,10 +217,13 @@ impl FileOps for TmpInode {
         if mode & !FALLOC_FL_KEEP_SIZE != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        if mode & FALLOC_FL_KEEP_SIZE == 0 && end > self.size() {
+        if end > self.size() {
             self.check_seals(F_SEAL_GROW)?;
         }
         for index in offset / PAGE_SIZE..end.div_ceil(PAGE_SIZE) {
+            if !frame::has_room_for(PAGE_SIZE) {
+                return Err(Errno::ENOSPC);
+            }
             self.frame(index, true)?;
         }
         if mode & FALLOC_FL_KEEP_SIZE == 0 && end > self.size() {

@@ -10,6 +10,7 @@ mod bomb;
 mod clock;
 mod exec;
 mod exec_tools;
+mod fallocate;
 mod files;
 mod futex;
 mod harness;
@@ -18,6 +19,7 @@ mod inet_tables;
 mod inet_tcp;
 mod inet_tcp_data;
 mod inet_udp;
+mod lock;
 mod memory;
 mod memory_advise;
 mod memory_change;
@@ -121,6 +123,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     inet_udp::CASES,
     inet_tables::CASES,
     splice::CASES,
+    fallocate::CASES,
+    lock::CASES,
     task_procfd::CASES,
 ];
 
