@@ -16,6 +16,7 @@ pub mod table;
 pub mod tcp;
 
 use alloc::sync::Arc;
+use core::net::IpAddr;
 
 use self::{address::Endpoint, datagram::Kind};
 use super::{AF_INET6, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM, Socket};
@@ -45,6 +46,11 @@ pub(super) fn capable(caps: Caps) -> bool {
 /// `EINVAL`, `EADDRNOTAVAIL`, `EACCES`.
 fn may_bind(at: Endpoint, v6only: bool, stream: bool) -> Result<()> {
     if v6only && at.addr.is_ipv4() || stream && at.addr.is_ipv6() && at.addr.is_multicast() {
+        return Err(Errno::EINVAL);
+    }
+    // An address of one link says nothing without its number.
+    if matches!(at.addr, IpAddr::V6(addr) if addr.is_unicast_link_local() || addr.octets()[..2] == [0xff, 2])
+    {
         return Err(Errno::EINVAL);
     }
     if !link::may_bind(at.addr, stream) {

@@ -201,7 +201,7 @@ impl Values {
     #[must_use]
     pub fn number(&self, level: i32, name: u32) -> i32 {
         place(level, name).map_or(0, |at| match self.numbers[at].load(Ordering::Relaxed) {
-            -1 => KNOWN[at].unset,
+            -1 if KNOWN[at].default == -1 => KNOWN[at].unset,
             value => value,
         })
     }
@@ -215,6 +215,7 @@ impl Values {
     fn has(&self, known: &Known) -> Result<()> {
         match known.on {
             On::All => Ok(()),
+            On::Packets if self.stream && known.level == SOL_IPV6 => Err(Errno::ENOPROTOOPT),
             On::Packets if self.stream => Err(Errno::EINVAL),
             On::Raw if !self.raw => Err(Errno::ENOPROTOOPT),
             On::Packets | On::Raw => Ok(()),
@@ -230,18 +231,23 @@ impl Values {
         let known = &KNOWN[at];
         let mut value = value_of(level, value)?;
         self.has(known)?;
-        if known.is_flag() {
-            value = i32::from(value != 0);
-        }
         let unset = value == -1 && (known.default == -1 || known.on == On::Packets);
-        if unset {
-            value = known.default;
-        } else if (level, name) == (SOL_IP, ip::TOS) {
+        value = match (level, name) {
+            // A switch that takes nothing but its two positions.
+            (SOL_IPV6, ip6::MULTICAST_LOOP) if value != value & 1 => return Err(Errno::EINVAL),
+            _ if known.is_flag() => i32::from(value != 0),
+            _ if unset => known.default,
             // The congestion bits of a stream are its own.
-            value &= if self.stream { 0xfc } else { 0xff };
-        } else if !(known.low..=known.high).contains(&value) {
-            return Err(Errno::EINVAL);
-        }
+            (SOL_IP, ip::TOS) => value & if self.stream { 0xfc } else { 0xff },
+            // Seconds, at most two minutes; negative = not at all, 0 = as long as usual.
+            (SOL_TCP, tcp::LINGER2) => match value {
+                0 => known.default,
+                value => value.clamp(-1, 120),
+            },
+            _ if !(known.low..=known.high).contains(&value) => return Err(Errno::EINVAL),
+            (SOL_IPV6, ip6::TCLASS) if self.stream => value & 0xfc,
+            _ => value,
+        };
         self.numbers[at].store(value, Ordering::Relaxed);
         Ok(())
     }
@@ -251,10 +257,7 @@ impl Values {
     /// # Errors
     /// `ENOPROTOOPT`, `EFAULT`.
     pub fn get(&self, level: i32, name: u32, to: OptionOut) -> Result<()> {
-        let known = &KNOWN[place(level, name).ok_or(Errno::ENOPROTOOPT)?];
-        if known.on == On::Raw {
-            self.has(known)?;
-        }
+        place(level, name).ok_or(Errno::ENOPROTOOPT)?;
         put(level, self.number(level, name), to)
     }
 }

@@ -166,6 +166,12 @@ fn candidates() -> impl Iterator<Item = u16> {
     (0..count).map(move |step| low + ((start + step) % count) as u16)
 }
 
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<S> Table<S> {
     /// Without any port taken.
     pub const fn new() -> Self {

@@ -13,6 +13,11 @@ mod exec_tools;
 mod files;
 mod futex;
 mod harness;
+mod inet;
+mod inet_tables;
+mod inet_tcp;
+mod inet_tcp_data;
+mod inet_udp;
 mod memory;
 mod memory_advise;
 mod memory_change;
@@ -108,6 +113,11 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     pty_line::CASES,
     pty_jobs::CASES,
     xattr::CASES,
+    inet::CASES,
+    inet_tcp::CASES,
+    inet_tcp_data::CASES,
+    inet_udp::CASES,
+    inet_tables::CASES,
 ];
 
 fn main() -> std::process::ExitCode {

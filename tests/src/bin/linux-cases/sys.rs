@@ -143,7 +143,7 @@ pub(crate) fn signal_name(signo: i32) -> String {
 
 /// An error's name, as `errno.h` has it.
 pub(crate) fn errno_name(errno: u32) -> String {
-    const NAMES: [(i32, &str); 64] = [
+    const NAMES: [(i32, &str); 70] = [
         (libc::EPERM, "EPERM"),
         (libc::ENOENT, "ENOENT"),
         (libc::ESRCH, "ESRCH"),
@@ -204,6 +204,12 @@ pub(crate) fn errno_name(errno: u32) -> String {
         (libc::ECONNREFUSED, "ECONNREFUSED"),
         (libc::EALREADY, "EALREADY"),
         (libc::EINPROGRESS, "EINPROGRESS"),
+        (libc::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
+        (libc::ENETUNREACH, "ENETUNREACH"),
+        (libc::ECONNABORTED, "ECONNABORTED"),
+        (libc::ENOPROTOOPT, "ENOPROTOOPT"),
+        (libc::ESOCKTNOSUPPORT, "ESOCKTNOSUPPORT"),
+        (libc::EPROTO, "EPROTO"),
         (libc::ESTALE, "ESTALE"),
         (libc::EDQUOT, "EDQUOT"),
         (libc::ECANCELED, "ECANCELED"),

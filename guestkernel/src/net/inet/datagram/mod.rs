@@ -273,6 +273,10 @@ impl Datagram {
             self.disconnect();
             return Ok(());
         }
+        if !matches!(self.what, Kind::Raw(_)) {
+            // Even where it fails.
+            self.autobind()?;
+        }
         let v6 = self.is_v6();
         let mut remote = match (v6, to.family()) {
             (true, Some(AF_INET)) if self.v6only() => return Err(Errno::EAFNOSUPPORT),
@@ -291,9 +295,6 @@ impl Datagram {
         self.check_broadcast(remote.addr)?;
         if own && local.addr.is_ipv4() != remote.addr.is_ipv4() {
             return Err(Errno::ENETUNREACH);
-        }
-        if !matches!(self.what, Kind::Raw(_)) {
-            self.autobind()?;
         }
         let claim = {
             let mut inner = self.inner.lock();
@@ -421,12 +422,13 @@ impl Socket for Datagram {
         let to = to.measured()?;
         let connected = self.inner.lock().remote.is_some();
         match (level, name) {
-            (SOL_IPV6, _) if !self.is_v6() => Err(Errno::ENOPROTOOPT),
+            (SOL_IPV6, _) if !self.is_v6() => Err(Errno::EOPNOTSUPP),
             (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) if connected => {
                 options::put(level, link::LO.mtu as i32, to)
             }
             (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) => Err(Errno::ENOTCONN),
             (SOL_IP | SOL_IPV6, _) => self.values.get(level, name, to),
+            _ if self.is_v6() => Err(Errno::ENOPROTOOPT),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }

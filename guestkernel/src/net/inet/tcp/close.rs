@@ -116,6 +116,7 @@ impl Tcp {
             State::Listen => {
                 if how & half::RECEIVE != 0 {
                     self.stop_listening();
+                    self.leave_port();
                     self.core.reopen();
                     self.core.changed();
                 }
@@ -144,15 +145,33 @@ impl Tcp {
             self.core.set_error(Errno::ECONNRESET);
         }
         self.forget_data();
-        let mut inner = self.inner.lock();
-        inner.phase = Phase::Unconnected;
-        inner.remote = None;
-        inner.done = false;
-        let bound = inner.claim.as_ref().map(|claim| claim.at);
-        inner.local = bound.unwrap_or_else(|| Endpoint::unspecified(self.is_v6()));
-        drop(inner);
+        {
+            let mut inner = self.inner.lock();
+            inner.phase = Phase::Unconnected;
+            inner.remote = None;
+            inner.done = false;
+        }
+        self.leave_port();
         self.core.reopen();
         self.core.changed();
+    }
+
+    /// Gives up a port that it was given, and an address that a connection gave it.
+    fn leave_port(&self) {
+        let claim = {
+            let mut inner = self.inner.lock();
+            let bound = inner.claim.as_ref().map(|claim| claim.at);
+            let keeps = bound.filter(|_| inner.has_own_port);
+            inner.local = match (keeps, bound) {
+                (Some(bound), _) => bound,
+                (None, Some(bound)) if inner.has_own_address => Endpoint { port: 0, ..bound },
+                _ => Endpoint::unspecified(self.is_v6()),
+            };
+            if keeps.is_some() { None } else { inner.claim.take() }
+        };
+        if let Some(claim) = claim {
+            PORTS.unbind(&claim);
+        }
     }
 
     /// Drops what nobody has read.

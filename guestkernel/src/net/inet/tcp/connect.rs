@@ -63,6 +63,7 @@ impl Tcp {
         }
         inner.local = claim.at;
         inner.has_own_address = !at.addr.is_unspecified();
+        inner.has_own_port = at.port != 0;
         inner.claim = Some(claim);
         Ok(())
     }

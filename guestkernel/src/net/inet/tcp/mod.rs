@@ -94,6 +94,8 @@ struct Inner {
     local: Endpoint,
     /// The address was chosen by bind(2).
     has_own_address: bool,
+    /// So was the port.
+    has_own_port: bool,
     remote: Option<Endpoint>,
     claim: Option<Arc<Claim<Tcp>>>,
     flow: Option<Flow>,
@@ -163,6 +165,7 @@ impl Tcp {
                 phase: Phase::Unconnected,
                 local: Endpoint::unspecified(v6),
                 has_own_address: false,
+                has_own_port: false,
                 remote: None,
                 claim: None,
                 flow: None,

@@ -56,7 +56,7 @@ impl Tcp {
     pub(super) fn show_value(&self, level: i32, name: u32, to: OptionOut) -> Result<()> {
         let connected = matches!(self.state(), State::Established | State::CloseWait | State::FinWait);
         match (level, name) {
-            (SOL_IPV6, _) if !self.is_v6() => Err(Errno::ENOPROTOOPT),
+            (SOL_IPV6, _) if !self.is_v6() => Err(Errno::EOPNOTSUPP),
             (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) if connected => {
                 options::put(level, link::LO.mtu as i32, to)
             }
@@ -69,6 +69,7 @@ impl Tcp {
                 to.put(&name)
             }
             (SOL_IP | SOL_IPV6 | SOL_TCP, _) => self.values.get(level, name, to),
+            _ if self.is_v6() => Err(Errno::ENOPROTOOPT),
             _ => Err(Errno::EOPNOTSUPP),
         }
     }
