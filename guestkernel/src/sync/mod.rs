@@ -10,9 +10,11 @@
 //! Outer first; locks of one line are never held together unless the line says so.
 //!
 //! 1. `fs` rename mutex, then directory mutexes from ancestor to descendant, then inode mutexes
+//!    Of `net` a reader's or a sender's mutex of one socket, with which bytes are copied from and to ring 3
 //! 2. `mm` address-space mutex (a page fault may come while no `fs` lock is held)
 //! 3. `task` process-tree lock, then a process's lock, then a task's lock
-//! 4. `signal` queues; a pseudo-terminal's state, what a terminal controls, a process's terminal
+//! 4. `signal` queues; a pseudo-terminal's state, what a terminal controls, a process's terminal; a socket's own lock;
+//!    a table of ports, a leaf
 //! 5. futex buckets (two in address order), wait queues
 //! 6. run queues, timer queue
 //! 7. frames, heap
