@@ -300,7 +300,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         life.note(
             "head",
-            text.lines().next().unwrap_or_default().split_whitespace().take(4).collect::<Vec<_>>(),
+            text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(3).collect::<Vec<_>>(),
         );
         let row = text.lines().find(|line| line.starts_with(&life.id)).context("it is not in the table")?;
         let words: Vec<_> = row.split_whitespace().collect();

@@ -74,9 +74,13 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("exec/user-directory-environment", |life| {
         life.up(STAYS)?;
         let words = ["--user", "5:6", "--cwd", "/tmp", "--env", "A=b", "--env", "TERM=mine"];
-        let script = "id -u; id -g; pwd; echo \"$A $TERM $PATH\"";
-        let words: Vec<_> =
-            ["exec"].iter().chain(&words).copied().chain([life.id.as_str(), "sh", "-c", script]).collect();
+        let script = "PATH=/bin; id -u; id -g; pwd; echo \"$A $TERM\"";
+        let words: Vec<_> = ["exec"]
+            .iter()
+            .chain(&words)
+            .copied()
+            .chain([life.id.as_str(), "/bin/sh", "-c", script])
+            .collect();
         let output = life.asks(&words)?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         life.note("out", String::from_utf8_lossy(&output.stdout).into_owned());

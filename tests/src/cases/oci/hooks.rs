@@ -148,19 +148,22 @@ fn order(life: &mut Life<'_>) -> Result<()> {
     life.note("created", text);
     life.start()?;
     life.await_output("up\n")?;
-    // The program and what runs after it was let go run at the same time.
     let text = fs::read_to_string(&file)?;
-    let mut lines: Vec<_> = text.lines().filter(|line| *line != "program").collect();
-    life.note("started", &lines);
+    let place = |word: &str| text.lines().position(|line| line == word);
+    life.note("inside before the program", place("startContainer") < place("program"));
+    // What runs after the program was let go runs beside it, and under crun beside what runs before it.
+    let outside = || -> Result<Vec<String>> {
+        let text = fs::read_to_string(&file)?;
+        let inside = |line: &&str| ["startContainer", "program"].contains(line);
+        Ok(text.lines().filter(|line| !inside(line)).map(str::to_owned).collect())
+    };
+    life.until("the poststart hooks", || Ok(outside()?.contains(&"poststart-second".to_owned())))?;
+    life.note("started", outside()?);
     life.does(&["kill", &id, "KILL"])?;
     life.await_status("stopped")?;
-    let text = fs::read_to_string(&file)?;
-    lines = text.lines().filter(|line| *line != "program").collect();
-    life.note("stopped", &lines);
+    life.note("stopped", outside()?);
     life.does(&["delete", &id])?;
-    let text = fs::read_to_string(&file)?;
-    lines = text.lines().filter(|line| *line != "program").collect();
-    life.note("deleted", lines);
+    life.note("deleted", outside()?);
     Ok(())
 }
 

@@ -18,10 +18,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
         let id = life.id.clone();
         life.tries("pause", &["pause", &id])?;
         life.shows("paused")?;
-        life.tries("pause again", &["pause", &id])?;
         life.tries("resume", &["resume", &id])?;
         life.shows("resumed")?;
-        life.tries("resume again", &["resume", &id])?;
         life.tries("pause nobody", &["pause", "nobody-has-this"]).map(drop)
     }),
     ("pause/stands-still", |life| {
