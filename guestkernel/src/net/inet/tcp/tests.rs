@@ -141,7 +141,8 @@ fn a_peek_that_meets_only_an_urgent_byte_ends() {
 fn no_more_than_the_buffers_hold_is_on_the_way() {
     let (client, server) = connected();
     let mut sent = 0;
-    while let Ok(step) = send(&client, &[7; 100_000], NO) {
+    let bytes = std::vec![7; 100_000];
+    while let Ok(step) = send(&client, &bytes, NO) {
         sent += step;
     }
     assert_eq!(sent, client.capacity(&server));
