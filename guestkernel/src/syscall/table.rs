@@ -391,7 +391,7 @@ syscalls! {
     162 sync() => file::sync, Full, "As Linux.";
     163 acct(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     164 settimeofday(Addr, Addr) => time::settimeofday, Partial, "Always EPERM: a sandbox does not set the clock.";
-    165 mount(Path, Path, Path, Hex, Addr) => mount::mount, Partial, "New mounts are of tmpfs, ramfs, proc (without options) or sysfs.";
+    165 mount(Path, Path, Path, Hex, Addr) => mount::mount, Partial, "New mounts are of tmpfs, ramfs, proc (without options), sysfs or devpts.";
     166 umount2(Path, Hex) => mount::umount2, Full, "As Linux.";
     167 swapon(Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     168 swapoff(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
