@@ -32,6 +32,20 @@ pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec
                 .with_context(|| format!("config.json: mounts[{index}]"))?,
         );
     }
+    if let Some(linux) = spec.linux() {
+        let cover = |kind: &MountKind, paths: &Option<Vec<String>>| {
+            let one = |path: &String| MountSpec {
+                destination: path.as_bytes().to_vec(),
+                kind: kind.clone(),
+                source: Vec::new(),
+                flags: 0,
+                data: Vec::new(),
+            };
+            paths.iter().flatten().map(one).collect::<Vec<_>>()
+        };
+        mounts.extend(cover(&MountKind::ReadOnly, linux.readonly_paths()));
+        mounts.extend(cover(&MountKind::Masked, linux.masked_paths()));
+    }
     let bytes = |text: &Option<String>| text.as_deref().unwrap_or_default().as_bytes().to_vec();
     let sandbox = SandboxSpec {
         hostname: bytes(spec.hostname()),
@@ -174,7 +188,7 @@ const fn resource(kind: PosixRlimitType) -> u32 {
 }
 
 /// Mount options that are flags: name, bits set, bits cleared (mount(8); values of mount(2)).
-const FLAGS: [(&str, u64, u64); 27] = [
+const FLAGS: [(&str, u64, u64); 38] = [
     ("defaults", 0, 0),
     ("ro", 1, 0),
     ("rw", 0, 1),
@@ -202,6 +216,17 @@ const FLAGS: [(&str, u64, u64); 27] = [
     ("rprivate", 1 << 18 | 16384, 0),
     ("slave", 1 << 19, 0),
     ("rslave", 1 << 19 | 16384, 0),
+    ("shared", 1 << 20, 0),
+    ("rshared", 1 << 20 | 16384, 0),
+    ("unbindable", 1 << 17, 0),
+    ("runbindable", 1 << 17 | 16384, 0),
+    ("symfollow", 0, 256),
+    ("mand", 64, 0),
+    ("nomand", 0, 64),
+    ("lazytime", 1 << 25, 0),
+    ("nolazytime", 0, 1 << 25),
+    ("silent", 32768, 0),
+    ("loud", 0, 32768),
 ];
 
 /// Names of all mount options that are flags.

@@ -70,6 +70,10 @@ pub enum MountKind {
         /// Linux's name of the type.
         fs: String,
     },
+    /// Nothing: what is at the place is hidden, if there is something.
+    Masked,
+    /// What is at the place, read-only, if there is something.
+    ReadOnly,
 }
 
 /// One mount of the bundle, in order.
@@ -285,7 +289,12 @@ mod tests {
             handle in any::<Option<Handle>>(),
             fs in "[a-z0-9]{0,12}",
         ) -> MountSpec {
-            let kind = handle.map_or(MountKind::Internal { fs }, |handle| MountKind::Host { handle });
+            let kind = match (handle, flags % 4) {
+                (Some(handle), _) => MountKind::Host { handle },
+                (None, 0) => MountKind::Masked,
+                (None, 1) => MountKind::ReadOnly,
+                (None, _) => MountKind::Internal { fs },
+            };
             MountSpec { destination: paths.0, kind, source: paths.1, flags, data: paths.2 }
         }
     }

@@ -8,14 +8,13 @@ use super::{
     perm::Who,
     walk::Walk,
 };
-use crate::sync::RwSpinLock;
+use crate::{errno::Result, sync::RwSpinLock};
 
 /// Root, working directory and mask; shared by threads, copied by fork.
 #[derive(Debug)]
 pub struct FsContext {
     places: RwSpinLock<Places>,
     umask: AtomicU32,
-    namespace: Arc<Namespace>,
 }
 
 #[derive(Clone, Debug)]
@@ -27,10 +26,10 @@ struct Places {
 impl FsContext {
     /// At the root of a namespace, with mask 022.
     #[must_use]
-    pub fn new(namespace: Arc<Namespace>) -> Arc<Self> {
+    pub fn new(namespace: &Namespace) -> Arc<Self> {
         let root = namespace.root();
         let places = RwSpinLock::new(Places { cwd: root.clone(), root });
-        Arc::new(Self { places, umask: AtomicU32::new(0o022), namespace })
+        Arc::new(Self { places, umask: AtomicU32::new(0o022) })
     }
 
     /// A copy.
@@ -39,7 +38,6 @@ impl FsContext {
         Arc::new(Self {
             places: RwSpinLock::new(self.places.read().clone()),
             umask: AtomicU32::new(self.umask()),
-            namespace: self.namespace.clone(),
         })
     }
 
@@ -78,10 +76,26 @@ impl FsContext {
         self.umask.swap(mask & 0o777, Ordering::Relaxed)
     }
 
-    /// The mount namespace.
-    #[must_use]
-    pub fn namespace(&self) -> &Arc<Namespace> {
-        &self.namespace
+    /// Root and working directory move to `namespace`, which is a copy of the one that they were in.
+    ///
+    /// # Errors
+    /// As [`Namespace::copy`].
+    pub fn copy_namespace(&self, namespace: &Namespace) -> Result<Arc<Namespace>> {
+        let Places { mut root, mut cwd } = self.places.read().clone();
+        let copy = namespace.copy(&mut [&mut root, &mut cwd])?;
+        self.set_root(root);
+        self.set_cwd(cwd);
+        Ok(copy)
+    }
+
+    /// Where root or working directory is `old`, it becomes `new`.
+    pub fn replace(&self, old: &Path, new: &Path) {
+        if self.root() == *old {
+            self.set_root(new.clone());
+        }
+        if self.cwd() == *old {
+            self.set_cwd(new.clone());
+        }
     }
 
     /// A walk from the working directory.

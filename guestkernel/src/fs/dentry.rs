@@ -199,6 +199,30 @@ impl Dentry {
         }
     }
 
+    /// Nothing is mounted on it any more: where names are not to be kept they go. What went, to be dropped by the
+    /// caller.
+    pub(super) fn unpin(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut gone = Vec::new();
+        let mut at = self.clone();
+        while let Some(parent) = at.parent() {
+            let kept = parent.inode.as_ref().is_some_and(|dir| dir.caching() == Caching::Full);
+            let used = at.mounted.load(Ordering::Acquire) != 0 || !at.children.lock().is_empty();
+            if kept || used {
+                break;
+            }
+            let name = at.name();
+            {
+                let mut children = parent.children.lock();
+                if children.get(name.as_slice()).is_some_and(|known| Arc::ptr_eq(known, &at)) {
+                    gone.extend(children.remove(name.as_slice()));
+                }
+            }
+            gone.push(core::mem::replace(&mut at, parent));
+        }
+        gone.push(at);
+        gone
+    }
+
     /// Records that `child` lost its name to a removal.
     pub fn remove(self: &Arc<Self>, name: &[u8], child: &Arc<Self>) {
         child.dead.store(true, Ordering::Release);

@@ -9,14 +9,16 @@ use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hostcall::Attr;
 use linux_raw_sys::general::{
-    O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOCTTY,
-    O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_SYNC, O_TRUNC, O_WRONLY, S_IFCHR, SEEK_CUR, SEEK_DATA,
-    SEEK_END, SEEK_HOLE, SEEK_SET,
+    IN_ACCESS, IN_MODIFY, O_ACCMODE, O_APPEND, O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL,
+    O_LARGEFILE, O_NOCTTY, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_SYNC, O_TRUNC, O_WRONLY, S_IFCHR,
+    SEEK_CUR, SEEK_DATA, SEEK_END, SEEK_HOLE, SEEK_SET,
 };
 
 use super::{
     inode::{Dirent, Inode},
+    inotify,
     mount::{Mount, Path},
+    protect,
 };
 use crate::{
     arch::try_current,
@@ -174,17 +176,23 @@ pub struct File {
     locked: AtomicBool,
     /// It counts as a writer.
     writes: bool,
+    /// It was opened by a path, so that what is done with it may be watched.
+    noted: bool,
     /// It counts as a running program.
     runs: AtomicBool,
 }
 
 impl Drop for File {
     fn drop(&mut self) {
+        if self.noted {
+            inotify::closed(&self.path, self.flags());
+        }
         if self.locked.load(Ordering::Relaxed) {
             super::locks::release_file(&self.inode, self);
         }
         if self.writes {
             super::busy::end_write(&self.inode);
+            self.path.mount.end_write();
         }
         if self.runs.load(Ordering::Relaxed) {
             super::busy::end_run(&self.inode);
@@ -212,12 +220,14 @@ impl File {
         let inode = path.inode()?.clone();
         let writes = flags & O_ACCMODE != O_RDONLY && inode.is_regular();
         if writes {
-            super::busy::begin_write(&inode)?;
+            path.mount.begin_write()?;
+            super::busy::begin_write(&inode).inspect_err(|_| path.mount.end_write())?;
         }
         let opened = super::devpts::open_foreign_ptmx(&path, &inode);
         let ops = opened.unwrap_or_else(|| inode.clone().open(flags)).inspect_err(|_| {
             if writes {
                 super::busy::end_write(&inode);
+                path.mount.end_write();
             }
         })?;
         if inode.kind() == S_IFCHR {
@@ -228,6 +238,8 @@ impl File {
         }
         let mut file = Self::with(ops, path, inode, flags | O_LARGEFILE);
         file.writes = writes;
+        file.noted = true;
+        inotify::opened(&file.path);
         Ok(Arc::new(file))
     }
 
@@ -247,9 +259,17 @@ impl File {
     /// # Errors
     /// `ENOENT`.
     pub fn open_path(path: Path, flags: u32) -> Result<Arc<Self>> {
+        Self::open_path_with(path, flags, Arc::new(PathOnly))
+    }
+
+    /// An `O_PATH` descriptor that keeps something: `ops` do no I/O.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn open_path_with(path: Path, flags: u32, ops: Arc<dyn FileOps>) -> Result<Arc<Self>> {
         let inode = path.inode()?.clone();
         let flags = flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW);
-        Ok(Arc::new(Self::with(Arc::new(PathOnly), path, inode, flags)))
+        Ok(Arc::new(Self::with(ops, path, inode, flags)))
     }
 
     /// An object that no path leads to. `name` is what `/proc/PID/fd` shows.
@@ -269,6 +289,7 @@ impl File {
             position: Mutex::new(0),
             locked: AtomicBool::new(false),
             writes: false,
+            noted: false,
             runs: AtomicBool::new(false),
         }
     }
@@ -368,12 +389,28 @@ impl File {
     pub fn read(&self, sink: &mut Sink<'_>) -> Result<usize> {
         self.check_readable()?;
         if self.ops.is_stream() {
-            return self.ops.read_at(self, sink, 0);
+            let done = self.ops.read_at(self, sink, 0)?;
+            self.note(done, IN_ACCESS);
+            return Ok(done);
         }
         let mut position = self.position.lock();
         let done = self.ops.read_at(self, sink, *position)?;
         *position += done as u64;
+        drop(position);
+        self.note(done, IN_ACCESS);
         Ok(done)
+    }
+
+    /// Those who watch it are told that `done` bytes were moved.
+    fn note(&self, done: usize, event: u32) {
+        if self.noted && done != 0 {
+            inotify::happened(&self.path.dentry, event);
+        }
+    }
+
+    /// Its names were read, or its contents changed otherwise than by writing.
+    pub fn note_event(&self, event: u32) {
+        self.note(1, event);
     }
 
     /// write(2).
@@ -391,7 +428,12 @@ impl File {
     pub fn write_as(&self, source: &mut Source<'_>, flags: u32) -> Result<usize> {
         self.check_writable()?;
         if self.ops.is_stream() {
-            return self.ops.write_at(self, source, 0);
+            let done = self.ops.write_at(self, source, 0)?;
+            self.note(done, IN_MODIFY);
+            return Ok(done);
+        }
+        if self.writes {
+            protect::drop_privileges(&self.inode)?;
         }
         let mut position = self.position.lock();
         self.limit_size(source, *position, flags)?;
@@ -405,6 +447,7 @@ impl File {
             done
         };
         drop(position);
+        self.note(done, IN_MODIFY);
         self.sync_if_asked(flags)?;
         Ok(done)
     }
@@ -418,7 +461,9 @@ impl File {
         if self.ops.is_stream() {
             return Err(Errno::ESPIPE);
         }
-        self.ops.read_at(self, sink, offset)
+        let done = self.ops.read_at(self, sink, offset)?;
+        self.note(done, IN_ACCESS);
+        Ok(done)
     }
 
     /// pwrite(2). With `O_APPEND` it appends, as Linux does.
@@ -438,12 +483,16 @@ impl File {
         if self.ops.is_stream() {
             return Err(Errno::ESPIPE);
         }
+        if self.writes {
+            protect::drop_privileges(&self.inode)?;
+        }
         self.limit_size(source, offset, flags)?;
         let done = if flags & O_APPEND != 0 {
             self.ops.append(self, source)?.0
         } else {
             self.ops.write_at(self, source, offset)?
         };
+        self.note(done, IN_MODIFY);
         self.sync_if_asked(flags)?;
         Ok(done)
     }

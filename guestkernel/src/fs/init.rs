@@ -5,19 +5,17 @@
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 use hostcall::{MountKind, MountSpec, SandboxSpec};
-use linux_raw_sys::general::{MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, S_IFCHR, S_IFDIR, S_IFREG};
+use linux_raw_sys::general::{MS_RDONLY, MS_REC, S_IFCHR, S_IFDIR, S_IFREG};
 
 use super::{
-    FsContext,
     dentry::Dentry,
-    dev, devpts,
+    dev,
+    fstypes::{self, Options},
     hostfs::{self, HostFs, host::Vmm},
     inode::{Inode, NewNode},
-    mount::{Mount, Namespace, Path},
+    mount::{self, Mount, Namespace, OF_FILE_SYSTEM, Path, Super, propagate::Kind, tree},
     perm::Who,
-    proc,
     stream::Console,
-    sysfs,
     tmpfs::Tmpfs,
     walk::{Lookup, Walk},
 };
@@ -26,9 +24,6 @@ use crate::{
     mem::frame,
 };
 
-/// Flags that say how to mount, not what the mount is like.
-const HOW: u64 = (MS_BIND | MS_REC | MS_REMOUNT) as u64;
-
 /// Builds the namespace.
 ///
 /// # Errors
@@ -36,7 +31,7 @@ const HOW: u64 = (MS_BIND | MS_REC | MS_REMOUNT) as u64;
 pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
     let tree = HostFs::new(&Vmm, hostfs::windows(), true);
     let root = Dentry::root(tree.root(spec.root.handle)?);
-    let mount = Mount::new(root, "ext4", "/dev/root", 0, "");
+    let mount = Mount::new(root, "ext4", "/dev/root", mount::own_flags(0), "");
     let namespace = Namespace::new(mount.clone());
     for one in &spec.mounts {
         if let Err(error) = add(&namespace, one) {
@@ -45,7 +40,7 @@ pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
         }
     }
     if spec.root.readonly {
-        mount.set_flags(mount.flags() | u64::from(MS_RDONLY));
+        mount.set_flags(mount.flags() | u64::from(MS_RDONLY))?;
     }
     Ok(namespace)
 }
@@ -54,83 +49,84 @@ pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
 ///
 /// # Errors
 /// Those of making the name.
-pub fn add_console(context: &FsContext, console: Arc<Console>) -> Result<()> {
-    let namespace = context.namespace();
+pub fn add_console(namespace: &Arc<Namespace>, console: Arc<Console>) -> Result<()> {
     let point = make_point(namespace, b"/dev/console", false)?;
-    namespace.attach(&Mount::new(Dentry::root(console), "devpts", "devpts", 0, ""), &point)
+    namespace.attach(&Mount::new(Dentry::root(console), "devpts", "devpts", mount::own_flags(0), ""), &point)
 }
 
 fn add(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
-    let (root, kind, data) = source(spec)?;
-    let directory = root.is_dir();
-    let is_dev = kind == "tmpfs" && spec.destination == b"/dev";
-    let point = make_point(namespace, &spec.destination, directory)?;
+    if matches!(spec.kind, MountKind::Masked | MountKind::ReadOnly) {
+        return cover(namespace, spec);
+    }
+    let fs = file_system(spec)?;
+    let root = fs.root.inode()?.clone();
+    let point = make_point(namespace, &spec.destination, root.is_dir())?;
     let source = String::from_utf8_lossy(&spec.source);
-    let mount = Mount::new(Dentry::root(root.clone()), &kind, &source, spec.flags & !HOW, &data);
+    let mount = Mount::of(fs.clone(), fs.root.clone(), &source, mount::own_flags(spec.flags));
     namespace.attach(&mount, &point)?;
-    if is_dev {
+    if fs.kind == "tmpfs" && spec.destination == b"/dev" {
         fill_dev(&root)?;
+    }
+    let recursive = spec.flags & u64::from(MS_REC) != 0;
+    for kind in [Kind::Shared, Kind::Slave, Kind::Private, Kind::Unbindable] {
+        if spec.flags & u64::from(kind.flag()) != 0 {
+            tree::change_sharing(&Path::root_of(&mount), kind, recursive)?;
+        }
     }
     Ok(())
 }
 
-/// The root of what is mounted, the name of its type, and the options that are shown.
-fn source(spec: &MountSpec) -> Result<(Arc<dyn Inode>, String, String)> {
-    let data = String::from_utf8_lossy(&spec.data).into_owned();
-    match &spec.kind {
+/// Hides what is at a place, or makes it read-only; as runc does it: a file by `/dev/null`, a directory by an empty
+/// one.
+fn cover(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
+    let root = namespace.root();
+    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL };
+    let at = match walk.resolve(&spec.destination, Lookup::FOLLOW) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        found => found?,
+    };
+    if spec.kind == MountKind::ReadOnly {
+        namespace.bind(&at, &at, true)?;
+        let covered = at.cross();
+        return covered.mount.set_flags(covered.mount.flags() | u64::from(MS_RDONLY));
+    }
+    if !at.inode()?.is_dir() {
+        return namespace.bind(&walk.resolve(b"/dev/null", Lookup::FOLLOW)?, &at, false);
+    }
+    let mut options = Options::new(fstypes::Kind::Tmpfs);
+    options.flags.0 = MS_RDONLY.into();
+    let fs = options.create()?;
+    let mount = Mount::of(fs.clone(), fs.root.clone(), "tmpfs", mount::own_flags(MS_RDONLY.into()));
+    namespace.attach(&mount, &at)
+}
+
+/// What is mounted.
+fn file_system(spec: &MountSpec) -> Result<Arc<Super>> {
+    let kind = match &spec.kind {
         MountKind::Host { handle } => {
             let tree = HostFs::new(&Vmm, hostfs::windows(), false);
-            Ok((tree.root(*handle)?, "ext4".into(), data))
+            return Ok(Super::new(Dentry::root(tree.root(*handle)?), "ext4", 0, ""));
         }
-        MountKind::Internal { fs } if fs == "devpts" => {
-            let (root, options) = devpts::mount(&spec.data)?;
-            Ok((root, fs.clone(), options))
+        MountKind::Internal { fs } => fs.as_str(),
+        MountKind::Masked | MountKind::ReadOnly => return Err(Errno::EINVAL),
+    };
+    if let Ok(kind) = fstypes::Kind::by_name(kind.as_bytes()) {
+        let mut options = Options::new(kind);
+        options.flags.0 = spec.flags & OF_FILE_SYSTEM;
+        if matches!(kind, fstypes::Kind::Tmpfs | fstypes::Kind::Devpts) {
+            options.set_all(&spec.data)?;
         }
-        MountKind::Internal { fs } => {
-            let root: Arc<dyn Inode> = match fs.as_str() {
-                "proc" => proc::root(),
-                "sysfs" => sysfs::root(),
-                "tmpfs" | "ramfs" | "mqueue" | "cgroup" | "cgroup2" | "devtmpfs" => {
-                    tmpfs(&spec.data, if fs == "tmpfs" { 0o1777 } else { 0o755 })
-                }
-                _ => return Err(Errno::ENODEV),
-            };
+        return options.create();
+    }
+    match kind {
+        "mqueue" | "cgroup" | "cgroup2" | "devtmpfs" => {
+            let root = Dentry::root(Tmpfs::mount(frame::stats().total / 2, 0o755, 0, 0));
             // The sandbox has the unified hierarchy alone; runc mounts it under either name.
-            let shown = if fs == "cgroup" { "cgroup2" } else { fs };
-            Ok((root, shown.into(), data))
+            let shown = if kind == "cgroup" { "cgroup2" } else { kind };
+            Ok(Super::new(root, shown, spec.flags, ""))
         }
+        _ => Err(Errno::ENODEV),
     }
-}
-
-/// A tmpfs with its options.
-fn tmpfs(data: &[u8], default_mode: u32) -> Arc<dyn Inode> {
-    let (mut limit, mut mode, mut uid, mut gid) = (frame::stats().total / 2, default_mode, 0, 0);
-    for option in data.split(|&b| b == b',') {
-        let Ok(option) = core::str::from_utf8(option) else { continue };
-        let Some((name, value)) = option.split_once('=') else { continue };
-        match name {
-            "size" => limit = parse_size(value).unwrap_or(limit),
-            "mode" => mode = u32::from_str_radix(value, 8).unwrap_or(mode) & 0o7777,
-            "uid" => uid = value.parse().unwrap_or(uid),
-            "gid" => gid = value.parse().unwrap_or(gid),
-            _ => {}
-        }
-    }
-    Tmpfs::mount(limit, mode, uid, gid)
-}
-
-/// `64k`, `10%`, `1g`.
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = digits.parse().ok()?;
-    Some(match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" => number,
-        "k" => number << 10,
-        "m" => number << 20,
-        "g" => number << 30,
-        "%" => frame::stats().total / 100 * number,
-        _ => return None,
-    })
 }
 
 /// Finds the mount point; makes it and what is missing above it.

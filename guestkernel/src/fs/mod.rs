@@ -6,7 +6,7 @@
 //! [`file::File`] an open one, found by number in an [`fdtable::FdTable`].
 //!
 //! Lock order, outer first: a file's position, a pipe's ring, the rename mutex, directories' name mutexes
-//! (ancestor first), an inode's `io` mutex. All others are spinning leaves. Copies from and to user memory may
+//! (ancestor first), an inode's `io` mutex, the lock of trees of mounts. All others are spinning leaves. Copies from and to user memory may
 //! fault and block; only the position, `io` and ring mutexes are held over them.
 
 pub mod anon;
@@ -20,9 +20,11 @@ pub mod epoll;
 pub mod eventfd;
 pub mod fdtable;
 pub mod file;
+pub mod fstypes;
 pub mod hostfs;
 pub mod init;
 pub mod inode;
+pub mod inotify;
 pub mod locks;
 pub mod memfd;
 pub mod mount;
@@ -33,6 +35,7 @@ pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod proc;
+pub mod protect;
 pub mod signalfd;
 pub mod static_fs;
 pub mod stream;

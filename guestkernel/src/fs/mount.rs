@@ -1,23 +1,135 @@
 //! Mounts and paths.
 //!
 //! A mount shows a dentry of some file system (its root) on a dentry of another mount. A [`Path`] is a dentry
-//! seen through a mount. A [`Namespace`] is a tree of mounts.
+//! seen through a mount. A [`Namespace`] is a tree of mounts; [`tree`] changes it, [`propagate`] repeats changes
+//! where mounts share them, [`show`] writes the tables of `/proc`.
+//!
+//! Locks: [`TREE`] is held over every change of a tree and of what mounts share. It spins, and is taken before
+//! the locks of mounts and dentries. What a change leaves over is dropped after it is released.
+
+pub mod propagate;
+pub mod show;
+pub mod tree;
 
 use alloc::{
     string::String,
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use linux_raw_sys::general::{MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use linux_raw_sys::general::{
+    MS_DIRSYNC, MS_LAZYTIME, MS_MANDLOCK, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID,
+    MS_NOSYMFOLLOW, MS_RDONLY, MS_RELATIME, MS_STRICTATIME, MS_SYNCHRONOUS,
+};
 
 use super::{dentry::Dentry, inode::Inode};
 use crate::{
     errno::{Errno, Result},
     sync::SpinLock,
 };
+use propagate::Sharing;
+pub use tree::Namespace;
 
+/// Serialises changes of trees of mounts.
+static TREE: SpinLock<()> = SpinLock::new(());
 static NEXT_ID: AtomicU32 = AtomicU32::new(20);
+/// Mounts that there are.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+/// Most of them.
+pub const MOUNTS_MAX: u32 = 16_384;
+
+/// Flags of a mount that say how access times are kept.
+pub const ATIME: u64 = (MS_NOATIME | MS_NODIRATIME | MS_RELATIME) as u64;
+/// Flags that a mount has, as opposed to its file system.
+pub const OWN: u64 = (MS_RDONLY
+    | MS_NOSUID
+    | MS_NODEV
+    | MS_NOEXEC
+    | MS_NOSYMFOLLOW
+    | MS_NOATIME
+    | MS_NODIRATIME
+    | MS_RELATIME) as u64;
+/// Flags that a file system has.
+pub const OF_FILE_SYSTEM: u64 = (MS_RDONLY | MS_SYNCHRONOUS | MS_MANDLOCK | MS_DIRSYNC | MS_LAZYTIME) as u64;
+
+/// The flags of a mount that `mount(2)` is asked for: access times are relative unless said otherwise.
+#[must_use]
+pub const fn own_flags(ms: u64) -> u64 {
+    let mut flags = ms & OWN & !(MS_RELATIME as u64);
+    if ms & MS_NOATIME as u64 == 0 {
+        flags |= MS_RELATIME as u64;
+    }
+    if ms & MS_STRICTATIME as u64 != 0 {
+        flags &= !((MS_RELATIME | MS_NOATIME) as u64);
+    }
+    flags
+}
+
+/// A mounted file system, which several mounts may show.
+#[derive(Debug)]
+pub struct Super {
+    /// Name of its type.
+    pub kind: String,
+    /// Its root.
+    pub root: Arc<Dentry>,
+    /// `MS_*` of [`OF_FILE_SYSTEM`].
+    flags: AtomicU64,
+    /// Options of the type, as `/proc/mounts` shows them.
+    options: SpinLock<String>,
+    /// Descriptions that may write to it.
+    writers: AtomicU32,
+}
+
+impl Super {
+    /// One whose root is `root`.
+    #[must_use]
+    pub fn new(root: Arc<Dentry>, kind: &str, flags: u64, options: &str) -> Arc<Self> {
+        Arc::new(Self {
+            kind: kind.into(),
+            root,
+            flags: AtomicU64::new(flags & OF_FILE_SYSTEM),
+            options: SpinLock::new(options.into()),
+            writers: AtomicU32::new(0),
+        })
+    }
+
+    /// `MS_*` of [`OF_FILE_SYSTEM`].
+    #[must_use]
+    pub fn flags(&self) -> u64 {
+        self.flags.load(Ordering::SeqCst)
+    }
+
+    /// Its options.
+    #[must_use]
+    pub fn options(&self) -> String {
+        self.options.lock().clone()
+    }
+
+    /// Changes the shown options.
+    pub fn set_options(&self, options: String) {
+        *self.options.lock() = options;
+    }
+
+    /// Changes the flags.
+    ///
+    /// # Errors
+    /// `EBUSY`: it is to be read-only and somebody may write.
+    pub fn set_flags(&self, flags: u64) -> Result<()> {
+        let old = self.flags.swap(flags & OF_FILE_SYSTEM, Ordering::SeqCst);
+        let closes = flags & !old & u64::from(MS_RDONLY) != 0;
+        if closes && self.writers.load(Ordering::SeqCst) != 0 {
+            self.flags.store(old, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Super {
+    fn drop(&mut self) {
+        super::inotify::unmounted(self);
+    }
+}
 
 /// A file system at a place.
 #[derive(Debug)]
@@ -26,31 +138,55 @@ pub struct Mount {
     pub id: u32,
     /// The dentry that it shows.
     pub root: Arc<Dentry>,
-    /// Name of the file-system type.
-    pub kind: String,
+    /// The file system.
+    pub fs: Arc<Super>,
     /// What is mounted, as `/proc/mounts` shows it.
     pub source: String,
-    /// Options of the file system, as `/proc/mounts` shows them.
-    pub data: String,
-    /// `MS_*`.
+    /// `MS_*` of [`OWN`].
     flags: AtomicU64,
+    /// It cannot be taken away from what it covers.
+    locked: AtomicBool,
+    /// It was asked for with `MNT_EXPIRE` and not used since.
+    expires: AtomicBool,
+    /// Descriptions that may write through it.
+    writers: AtomicU32,
     above: SpinLock<Option<(Weak<Mount>, Arc<Dentry>)>>,
     below: SpinLock<Vec<(Arc<Dentry>, Arc<Mount>)>>,
+    namespace: SpinLock<Weak<Namespace>>,
+    sharing: SpinLock<Sharing>,
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Mount {
-    /// A mount that is nowhere yet.
+    /// A mount of a file system of its own that is nowhere yet.
     #[must_use]
-    pub fn new(root: Arc<Dentry>, kind: &str, source: &str, flags: u64, data: &str) -> Arc<Self> {
+    pub fn new(root: Arc<Dentry>, kind: &str, source: &str, flags: u64, options: &str) -> Arc<Self> {
+        let fs = Super::new(root.clone(), kind, 0, options);
+        Self::of(fs, root, source, flags)
+    }
+
+    /// A mount of `root` of a file system.
+    #[must_use]
+    pub fn of(fs: Arc<Super>, root: Arc<Dentry>, source: &str, flags: u64) -> Arc<Self> {
+        COUNT.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             root,
-            kind: kind.into(),
+            fs,
             source: source.into(),
-            data: data.into(),
-            flags: AtomicU64::new(flags),
+            flags: AtomicU64::new(flags & OWN),
+            locked: AtomicBool::new(false),
+            expires: AtomicBool::new(false),
+            writers: AtomicU32::new(0),
             above: SpinLock::new(None),
             below: SpinLock::new(Vec::new()),
+            namespace: SpinLock::new(Weak::new()),
+            sharing: SpinLock::new(Sharing::default()),
         })
     }
 
@@ -60,39 +196,78 @@ impl Mount {
         Self::new(root, "none", "none", 0, "")
     }
 
-    /// `MS_*`.
+    /// `MS_*` of [`OWN`].
     #[must_use]
     pub fn flags(&self) -> u64 {
-        self.flags.load(Ordering::Relaxed)
+        self.flags.load(Ordering::SeqCst)
     }
 
-    /// Changes the flags, as a remount does.
-    pub fn set_flags(&self, flags: u64) {
-        self.flags.store(flags, Ordering::Relaxed);
+    /// Changes the flags.
+    ///
+    /// # Errors
+    /// `EBUSY`: it is to be read-only and somebody may write through it.
+    pub fn set_flags(&self, flags: u64) -> Result<()> {
+        let old = self.flags.swap(flags & OWN, Ordering::SeqCst);
+        let closes = flags & !old & u64::from(MS_RDONLY) != 0;
+        if closes && self.writers.load(Ordering::SeqCst) != 0 {
+            self.flags.store(old, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
     }
 
     /// Whether it refuses changes.
     #[must_use]
     pub fn is_readonly(&self) -> bool {
-        self.flags() & u64::from(MS_RDONLY) != 0
+        (self.flags() | self.fs.flags()) & u64::from(MS_RDONLY) != 0
+    }
+
+    /// One more description may write through it.
+    ///
+    /// # Errors
+    /// `EROFS`.
+    pub fn begin_write(&self) -> Result<()> {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+        self.fs.writers.fetch_add(1, Ordering::SeqCst);
+        if self.is_readonly() {
+            self.end_write();
+            return Err(Errno::EROFS);
+        }
+        Ok(())
+    }
+
+    /// One less.
+    pub fn end_write(&self) {
+        self.fs.writers.fetch_sub(1, Ordering::SeqCst);
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.flags() & u64::from(flag) != 0
     }
 
     /// Whether set-user-ID bits are ignored.
     #[must_use]
     pub fn is_nosuid(&self) -> bool {
-        self.flags() & u64::from(MS_NOSUID) != 0
+        self.has(MS_NOSUID)
     }
 
     /// Whether nothing may be executed.
     #[must_use]
     pub fn is_noexec(&self) -> bool {
-        self.flags() & u64::from(MS_NOEXEC) != 0
+        self.has(MS_NOEXEC)
     }
 
     /// Whether device nodes cannot be opened.
     #[must_use]
     pub fn is_nodev(&self) -> bool {
-        self.flags() & u64::from(MS_NODEV) != 0
+        self.has(MS_NODEV)
+    }
+
+    /// Whether symbolic links are not followed.
+    #[must_use]
+    pub fn is_nosymfollow(&self) -> bool {
+        self.has(MS_NOSYMFOLLOW)
     }
 
     /// The mount on `dentry` of this mount.
@@ -109,12 +284,21 @@ impl Mount {
         Some(Path { mount: mount.upgrade()?, dentry: dentry.clone() })
     }
 
-    fn for_each(self: &Arc<Self>, f: &mut dyn FnMut(&Arc<Self>)) {
-        f(self);
-        let below: Vec<Arc<Self>> = self.below.lock().iter().map(|(_, mount)| mount.clone()).collect();
-        for mount in below {
-            mount.for_each(f);
-        }
+    /// Whether it is in the namespace.
+    #[must_use]
+    pub fn is_in(&self, namespace: &Arc<Namespace>) -> bool {
+        core::ptr::eq(self.namespace.lock().as_ptr(), Arc::as_ptr(namespace))
+    }
+
+    /// The namespace that it is in.
+    #[must_use]
+    pub fn namespace(&self) -> Option<Arc<Namespace>> {
+        self.namespace.lock().upgrade()
+    }
+
+    /// The mounts on it.
+    fn children(&self) -> Vec<Arc<Self>> {
+        self.below.lock().iter().map(|(_, mount)| mount.clone()).collect()
     }
 }
 
@@ -138,6 +322,12 @@ impl Path {
     #[must_use]
     pub fn root_of(mount: &Arc<Mount>) -> Self {
         Self { mount: mount.clone(), dentry: mount.root.clone() }
+    }
+
+    /// Whether it is the root of its mount.
+    #[must_use]
+    pub fn is_mounted(&self) -> bool {
+        Arc::ptr_eq(&self.dentry, &self.mount.root)
     }
 
     /// The inode.
@@ -167,7 +357,8 @@ impl Path {
                 return at;
             }
             if Arc::ptr_eq(&at.dentry, &at.mount.root) {
-                let Some(point) = at.mount.mount_point() else { return at };
+                // Above the topmost mount is nothing: there one stays.
+                let Some(point) = at.mount.mount_point() else { return self.clone() };
                 at = point;
                 continue;
             }
@@ -219,63 +410,5 @@ impl Path {
             text.extend_from_slice(b" (deleted)");
         }
         text
-    }
-}
-
-/// A tree of mounts.
-#[derive(Debug)]
-pub struct Namespace {
-    root: Arc<Mount>,
-}
-
-impl Namespace {
-    /// A namespace with one mount.
-    #[must_use]
-    pub fn new(root: Arc<Mount>) -> Arc<Self> {
-        Arc::new(Self { root })
-    }
-
-    /// Its root directory.
-    #[must_use]
-    pub fn root(&self) -> Path {
-        Path::root_of(&self.root).cross()
-    }
-
-    /// Mounts `mount` at `at`.
-    ///
-    /// # Errors
-    /// `ENOTDIR` when one is a directory and the other is not, `ENOENT` when the place is gone.
-    pub fn attach(&self, mount: &Arc<Mount>, at: &Path) -> Result<()> {
-        if at.dentry.is_dead() {
-            return Err(Errno::ENOENT);
-        }
-        if at.inode()?.is_dir() != mount.root.inode()?.is_dir() {
-            return Err(Errno::ENOTDIR);
-        }
-        at.dentry.pin();
-        *mount.above.lock() = Some((Arc::downgrade(&at.mount), at.dentry.clone()));
-        at.mount.below.lock().push((at.dentry.clone(), mount.clone()));
-        at.dentry.mounted.fetch_add(1, Ordering::Release);
-        Ok(())
-    }
-
-    /// Takes a mount away.
-    ///
-    /// # Errors
-    /// `EINVAL` when it is the namespace's root, `EBUSY` when something is mounted below it.
-    pub fn detach(&self, mount: &Arc<Mount>) -> Result<()> {
-        let point = mount.mount_point().ok_or(Errno::EINVAL)?;
-        if !mount.below.lock().is_empty() {
-            return Err(Errno::EBUSY);
-        }
-        point.mount.below.lock().retain(|(_, other)| !Arc::ptr_eq(other, mount));
-        point.dentry.mounted.fetch_sub(1, Ordering::Release);
-        *mount.above.lock() = None;
-        Ok(())
-    }
-
-    /// Visits all mounts, parents first.
-    pub fn for_each(&self, mut f: impl FnMut(&Arc<Mount>)) {
-        self.root.for_each(&mut f);
     }
 }

@@ -4,22 +4,26 @@
 //! cache follows. A rename takes the rename mutex, then the directories' mutexes, ancestor first.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 use hostcall::{SetAttr, SetAttrValid};
 use linux_raw_sys::general::{
-    O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE, O_TRUNC,
-    O_WRONLY, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO,
-    S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
+    IN_MODIFY, O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOATIME, O_NOFOLLOW, O_PATH, O_RDONLY, O_TMPFILE,
+    O_TRUNC, O_WRONLY, RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, S_IFBLK, S_IFCHR, S_IFDIR,
+    S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
 };
 
 use super::{
     dentry::Dentry,
     file::File,
     inode::{Inode, NewNode},
-    mount::Path,
+    inotify,
+    mount::{Path, tree},
     perm::{self, Who, cap},
+    protect,
     walk::{Lookup, Walk, Walked},
 };
 use crate::{
+    arch::try_current,
     errno::{Errno, Result},
     sync::Mutex,
 };
@@ -68,7 +72,8 @@ impl Walk<'_> {
         }
         with_name(&walked, &self.who, |dir, name, dentry| {
             let inode = dir.mkdir(name, node(dir, &self.who, S_IFDIR | mode & 0o1777)?)?;
-            dentry.add(name, Some(inode));
+            dentry.add(name, Some(inode.clone()));
+            inotify::created(dir, name, &inode, false);
             Ok(())
         })
     }
@@ -98,7 +103,9 @@ impl Walk<'_> {
         with_name(&walked, &self.who, |dir, name, dentry| {
             let new = node(dir, &self.who, kind | mode & 0o7777)?;
             let inode = if kind == S_IFREG { dir.create(name, new)? } else { dir.mknod(name, new, rdev)? };
-            Ok(Path { mount: walked.parent.mount.clone(), dentry: dentry.add(name, Some(inode)) })
+            let made = dentry.add(name, Some(inode.clone()));
+            inotify::created(dir, name, &inode, false);
+            Ok(Path { mount: walked.parent.mount.clone(), dentry: made })
         })
     }
 
@@ -120,7 +127,8 @@ impl Walk<'_> {
         with_name(&walked, &self.who, |dir, name, dentry| {
             let new = NewNode { mode: S_IFLNK | 0o777, ..node(dir, &self.who, 0)? };
             let inode = dir.symlink(name, target, new)?;
-            dentry.add(name, Some(inode));
+            dentry.add(name, Some(inode.clone()));
+            inotify::created(dir, name, &inode, false);
             Ok(())
         })
     }
@@ -141,12 +149,14 @@ impl Walk<'_> {
             return Err(Errno::EXDEV);
         }
         let inode = old.inode()?;
-        if inode.is_dir() {
-            return Err(Errno::EPERM);
-        }
+        protect::check_link(&inode.access()?, &self.who)?;
         with_name(&walked, &self.who, |dir, name, dentry| {
+            if inode.is_dir() {
+                return Err(Errno::EPERM);
+            }
             dir.link(name, inode)?;
             dentry.add(name, Some(inode.clone()));
+            inotify::created(dir, name, inode, true);
             Ok(())
         })
     }
@@ -161,6 +171,9 @@ impl Walk<'_> {
             return Err(last_is_dots(path, directory));
         };
         let parent = &walked.parent;
+        if parent.mount.is_readonly() {
+            return Err(Errno::EROFS);
+        }
         let dir = parent.inode()?;
         let _renames = directory.then(|| RENAMES.lock());
         let _names = parent.dentry.lock_names();
@@ -173,14 +186,11 @@ impl Walk<'_> {
         if walked.slash && !directory {
             return Err(if inode.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
         }
-        if parent.mount.is_readonly() {
-            return Err(Errno::EROFS);
-        }
         perm::check_delete(&dir.access()?, &inode.access()?, &self.who)?;
         if directory != inode.is_dir() {
             return Err(if directory { Errno::ENOTDIR } else { Errno::EISDIR });
         }
-        if victim.mounted.load(core::sync::atomic::Ordering::Acquire) != 0 {
+        if is_local_mount_point(&victim) {
             return Err(Errno::EBUSY);
         }
         if directory {
@@ -189,6 +199,8 @@ impl Walk<'_> {
             dir.unlink(name, inode)?
         }
         parent.dentry.remove(name, &victim);
+        inotify::removed(dir, name, &victim, references(&victim, walked.found.as_ref()));
+        tree::name_removed(&victim);
         Ok(())
     }
 
@@ -220,12 +232,12 @@ impl Walk<'_> {
         let _first = first.lock_names();
         let _second = (!same).then(|| second.lock_names());
 
-        let source = old_dir.lookup_locked(old)?;
-        let target = new_dir.lookup_locked(new)?;
-        let inode = source.inode()?;
         if from.parent.mount.is_readonly() {
             return Err(Errno::EROFS);
         }
+        let source = old_dir.lookup_locked(old)?;
+        let target = new_dir.lookup_locked(new)?;
+        let inode = source.inode()?;
         if source.is_ancestor_of(new_dir) {
             return Err(Errno::EINVAL);
         }
@@ -265,8 +277,7 @@ impl Walk<'_> {
         if inode.is_dir() && !same {
             perm::check(&inode.access()?, &self.who, perm::WRITE)?;
         }
-        let busy = |d: &Arc<Dentry>| d.mounted.load(core::sync::atomic::Ordering::Acquire) != 0;
-        if busy(&source) || busy(&target) {
+        if is_local_mount_point(&source) || is_local_mount_point(&target) {
             return Err(Errno::EBUSY);
         }
         if new_dir.is_dead() || old_dir.is_dead() {
@@ -275,8 +286,17 @@ impl Walk<'_> {
         from.parent.inode()?.rename(old, to.parent.inode()?, new, flags)?;
         if flags & RENAME_EXCHANGE != 0 {
             old_dir.exchanged(old, &source, new_dir, new, &target);
+            let dirs = (from.parent.inode()?, to.parent.inode()?);
+            inotify::moved((dirs.0, old), (dirs.1, new), inode, None);
+            inotify::moved((dirs.1, new), (dirs.0, old), target.inode()?, None);
         } else {
             old_dir.moved(old, &source, new_dir, new);
+            let dirs = (from.parent.inode()?, to.parent.inode()?);
+            let gone = replaced.map(|_| (&target, references(&target, to.found.as_ref())));
+            inotify::moved((dirs.0, old), (dirs.1, new), inode, gone);
+            if replaced.is_some() {
+                tree::name_removed(&target);
+            }
         }
         Ok(())
     }
@@ -312,17 +332,22 @@ impl Walk<'_> {
             });
         }
         if let Some(found) = walked.found {
-            return self.open_existing_for_create(found, flags);
+            return self.open_existing_for_create(&walked.parent, found, flags);
         }
         let created = with_name(&walked, &self.who, |dir, name, dentry| {
             let inode = dir.create(name, node(dir, &self.who, S_IFREG | mode & 0o7777)?)?;
-            Ok(dentry.add(name, Some(inode)))
+            let made = dentry.add(name, Some(inode.clone()));
+            inotify::created(dir, name, &inode, false);
+            Ok(made)
         });
         match created {
             // The mode of a new file does not limit the descriptor that made it.
             Ok(dentry) => File::open(Path { mount: walked.parent.mount, dentry }, flags),
             // Somebody else made it meanwhile.
-            Err(Errno::EEXIST) => self.open_existing_for_create(self.resolve(path, how)?, flags),
+            Err(Errno::EEXIST) => {
+                let found = self.resolve(path, how)?;
+                self.open_existing_for_create(&walked.parent, found, flags)
+            }
             Err(error) => Err(error),
         }
     }
@@ -344,13 +369,14 @@ impl Walk<'_> {
         File::open(found, O_RDONLY)
     }
 
-    fn open_existing_for_create(&self, found: Path, flags: u32) -> Result<Arc<File>> {
+    fn open_existing_for_create(&self, parent: &Path, found: Path, flags: u32) -> Result<Arc<File>> {
         if flags & O_EXCL != 0 {
             return Err(Errno::EEXIST);
         }
         if found.inode()?.is_dir() {
             return Err(Errno::EISDIR);
         }
+        protect::check_create(&parent.inode()?.access()?, &found.inode()?.access()?, &self.who)?;
         self.open_found(found, flags)
     }
 
@@ -390,9 +416,23 @@ impl Walk<'_> {
         let file = File::open(found, flags)?;
         if truncate {
             file.inode().set_attr(&SetAttr { valid: SetAttrValid::SIZE.bits(), ..SetAttr::default() })?;
+            file.note_event(IN_MODIFY);
         }
         Ok(file)
     }
+}
+
+/// How often a removed dentry is referred to here: by the caller, and by what its walk found.
+fn references(dentry: &Arc<Dentry>, found: Option<&Path>) -> usize {
+    1 + usize::from(found.is_some_and(|found| Arc::ptr_eq(&found.dentry, dentry)))
+}
+
+/// Whether something is mounted on it that the caller sees.
+fn is_local_mount_point(dentry: &Arc<Dentry>) -> bool {
+    try_current().map_or_else(
+        || dentry.mounted.load(Ordering::Acquire) != 0,
+        |me| tree::is_mount_point(&me.namespaces().mounts, dentry),
+    )
 }
 
 /// What removing a path that ends in `.`, `..` or `/` gives.

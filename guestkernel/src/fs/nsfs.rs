@@ -50,6 +50,12 @@ pub fn open(kind: Kind, of: Arc<Namespaces>) -> Result<Arc<File>> {
     File::open(place(kind, of), O_RDONLY)
 }
 
+/// Whether the inode stands for a namespace.
+#[must_use]
+pub fn is_namespace(inode: &Arc<dyn Inode>) -> bool {
+    inode.downcast::<NsInode>().is_some()
+}
+
 #[derive(Debug)]
 struct NsInode(Namespace);
 

@@ -1,7 +1,7 @@
 //! Permission checks: mode bits, groups and capabilities, as `inode_permission` in Linux decides them.
 
 use hostcall::Attr;
-use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_ISGID, S_ISVTX};
+use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_ISGID, S_ISUID, S_ISVTX};
 
 use crate::errno::{Errno, Result};
 
@@ -121,6 +121,16 @@ pub fn inherit(dir: &Attr, who: &Who<'_>, mode: u32) -> (u32, u32) {
         mode
     };
     (mode, dir.gid)
+}
+
+/// A file's mode once its contents or owner are changed: it hands nobody's rights on any more.
+#[must_use]
+pub fn without_privileges(attr: &Attr, who: &Who<'_>) -> u32 {
+    let mut mode = attr.mode & !S_ISUID;
+    if mode & 0o010 != 0 || !who.in_group(attr.gid) && !who.capable(cap::FSETID) {
+        mode &= !S_ISGID;
+    }
+    mode
 }
 
 #[cfg(test)]

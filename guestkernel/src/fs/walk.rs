@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::{
     mount::Path,
     perm::{self, Who},
+    protect,
 };
 use crate::errno::{Errno, Result};
 
@@ -206,8 +207,11 @@ impl Walk<'_> {
             };
             if inode.is_link() && (!part.last || part.slash || flags.contains(Lookup::FOLLOW)) {
                 links += 1;
-                if links > MAX_LINKS || flags.contains(Lookup::NO_SYMLINKS) {
+                if links > MAX_LINKS || flags.contains(Lookup::NO_SYMLINKS) || at.mount.is_nosymfollow() {
                     return Err(Errno::ELOOP);
+                }
+                if part.last && inode.magic_link().is_none() {
+                    protect::check_follow(&dir.access()?, &inode.access()?, &self.who)?;
                 }
                 if let Some(target) = inode.magic_link() {
                     if flags.contains(Lookup::NO_MAGIC) || confined {

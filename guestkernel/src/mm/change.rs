@@ -73,7 +73,9 @@ impl AddressSpace {
         if vma.prot == prot {
             return Ok(());
         }
-        if prot.contains(Prot::WRITE) && vma.flags.contains(VmaFlags::NEVER_WRITE) {
+        if prot.contains(Prot::WRITE) && vma.flags.contains(VmaFlags::NEVER_WRITE)
+            || prot.contains(Prot::EXEC) && vma.flags.contains(VmaFlags::NEVER_EXEC)
+        {
             return Err(Errno::EACCES);
         }
         if is_data(prot, vma.flags) && !is_data(vma.prot, vma.flags) {

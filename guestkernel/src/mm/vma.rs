@@ -46,6 +46,8 @@ bitflags::bitflags! {
         const POLICY = 7 << 9;
         /// Neither it nor its place may be changed (mseal(2)).
         const SEALED = 1 << 12;
+        /// It lies on a mount from which nothing is executed: `PROT_EXEC` cannot be given later.
+        const NEVER_EXEC = 1 << 13;
     }
 }
 

@@ -94,6 +94,7 @@ fn entries(args: &Args, layout: Layout) -> Result<u64> {
             return Err(Errno::EINVAL);
         }
         uaccess::copy_to_user(buffer, &out)?;
+        file.note_event(linux_raw_sys::general::IN_ACCESS);
         Ok(out.len() as u64)
     })
 }

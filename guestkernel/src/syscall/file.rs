@@ -386,6 +386,7 @@ pub fn ftruncate(args: &Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     super::stat::set_size(file.inode(), size)?;
+    file.note_event(linux_raw_sys::general::IN_MODIFY);
     Ok(0)
 }
 

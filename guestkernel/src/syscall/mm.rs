@@ -132,6 +132,12 @@ fn of_file(file: &File, shared: bool, prot: u32, len: u64, vma: &mut VmaFlags) -
     if mode != O_RDONLY && mode != O_RDWR {
         return Err(Errno::EACCES);
     }
+    if file.path().mount.is_noexec() {
+        if prot & PROT_EXEC != 0 {
+            return Err(Errno::EPERM);
+        }
+        vma.insert(VmaFlags::NEVER_EXEC);
+    }
     if file.ops().is_zero() {
         // As if it were anonymous.
         return Ok(if shared {

@@ -73,7 +73,27 @@ fn join(me: &Task, flags: Flags, from: Arc<Namespaces>) -> Result<()> {
             new = new.join(kind, &from);
         }
     }
+    if flags.contains(Flags::NEWNS) {
+        join_mounts(me, &from)?;
+        new = new.join(Kind::Mount, &from);
+    }
     me.set_namespaces(new);
+    Ok(())
+}
+
+/// Root and working directory become the root of other mounts.
+fn join_mounts(me: &Task, from: &Namespaces) -> Result<()> {
+    if !me.with_cred(|cred| cred.capable(Caps::SYS_CHROOT)) {
+        return Err(Errno::EPERM);
+    }
+    let fs = me.fs()?;
+    // Where others share them they cannot move: the task has one reference, `fs` is the other.
+    if Arc::strong_count(&fs) > 2 {
+        return Err(Errno::EINVAL);
+    }
+    let root = from.mounts.root();
+    fs.set_cwd(root.clone());
+    fs.set_root(root);
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 use alloc::sync::Arc;
 use hostcall::{Attr, FileSystemStat, SetAttr, SetAttrValid, Timespec};
 use linux_raw_sys::general::{
-    AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW, S_IFLNK, S_IFMT, S_ISGID,
-    S_ISUID, UTIME_NOW, UTIME_OMIT,
+    AT_EMPTY_PATH, AT_NO_AUTOMOUNT, AT_STATX_SYNC_TYPE, AT_SYMLINK_NOFOLLOW, IN_ACCESS, IN_ATTRIB, IN_MODIFY,
+    MS_MANDLOCK, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_NOSYMFOLLOW, MS_RDONLY,
+    MS_RELATIME, MS_SYNCHRONOUS, S_IFLNK, S_IFMT, S_ISGID, UTIME_NOW, UTIME_OMIT,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -16,8 +17,10 @@ use crate::{
     arch::uaccess,
     errno::{Errno, Result},
     fs::{
-        Inode, Path, anon,
+        Inode, Path, anon, inotify,
+        mount::Mount,
         perm::{self, Who, cap},
+        protect,
         walk::Lookup,
     },
 };
@@ -207,6 +210,7 @@ fn change_mode(path: &Path, who: &Who<'_>, mode: u32) -> Result<u64> {
         mode &= !S_ISGID;
     }
     inode.set_attr(&SetAttr { valid: SetAttrValid::MODE.bits(), mode, ..SetAttr::default() })?;
+    inotify::happened(&path.dentry, IN_ATTRIB);
     Ok(0)
 }
 
@@ -270,17 +274,17 @@ fn change_owner(path: &Path, who: &Who<'_>, uid: u32, gid: u32) -> Result<u64> {
     }
     // A new owner does not inherit the set-id bits of a program.
     let mut mode = attr.mode & 0o7777;
-    if !inode.is_dir() && !valid.is_empty() {
+    if !inode.is_dir() {
         let kept = mode;
-        mode &= !S_ISUID;
-        if mode & 0o010 != 0 {
-            mode &= !S_ISGID;
-        }
+        mode = perm::without_privileges(&attr, who) & 0o7777;
         if mode != kept {
             valid |= SetAttrValid::MODE;
         }
     }
     inode.set_attr(&SetAttr { valid: valid.bits(), mode, uid, gid, ..SetAttr::default() })?;
+    if !valid.is_empty() {
+        inotify::happened(&path.dentry, IN_ATTRIB);
+    }
     Ok(0)
 }
 
@@ -372,6 +376,12 @@ fn change_times(path: &Path, who: &Who<'_>, times: Option<[Timespec; 2]>) -> Res
     }
     change.valid = valid.bits();
     inode.set_attr(&change)?;
+    let event = match (valid.contains(SetAttrValid::ATIME), valid.contains(SetAttrValid::MTIME)) {
+        (true, true) => IN_ATTRIB,
+        (true, false) => IN_ACCESS,
+        _ => IN_MODIFY,
+    };
+    inotify::happened(&path.dentry, event);
     Ok(0)
 }
 
@@ -446,6 +456,7 @@ pub fn utime(args: &Args) -> Result<u64> {
 /// Sets a regular file's size.
 pub(super) fn set_size(inode: &Arc<dyn Inode>, size: u64) -> Result<()> {
     super::at::check_file_size(inode.attr()?.size, size)?;
+    protect::drop_privileges(inode)?;
     inode.set_attr(&SetAttr { valid: SetAttrValid::SIZE.bits(), size, ..SetAttr::default() })
 }
 
@@ -469,6 +480,7 @@ pub fn truncate(args: &Args) -> Result<u64> {
     let inode = writable(&found)?;
     crate::fs::busy::check_idle(inode)?;
     set_size(inode, size)?;
+    inotify::happened(&found.dentry, IN_MODIFY);
     Ok(0)
 }
 
@@ -490,6 +502,23 @@ struct Statfs {
     spare: [u64; 4],
 }
 
+/// `ST_*` of a mount: most bits agree with those of mount(2).
+fn statfs_flags(mount: &Mount) -> u64 {
+    const SAME_OF_FILE_SYSTEM: u64 = (MS_RDONLY | MS_SYNCHRONOUS | MS_MANDLOCK) as u64;
+    const SAME: u64 = (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME) as u64;
+    const ST_RELATIME: u64 = 4096;
+    const ST_NOSYMFOLLOW: u64 = 8192;
+    let flags = mount.flags();
+    let mut shown = flags & SAME | mount.fs.flags() & SAME_OF_FILE_SYSTEM;
+    if flags & u64::from(MS_RELATIME) != 0 {
+        shown |= ST_RELATIME;
+    }
+    if flags & u64::from(MS_NOSYMFOLLOW) != 0 {
+        shown |= ST_NOSYMFOLLOW;
+    }
+    shown
+}
+
 fn put_statfs(to: u64, path: &Path, stat: &FileSystemStat) -> Result<u64> {
     const VALID: u64 = 0x20;
     let statfs = Statfs {
@@ -503,8 +532,7 @@ fn put_statfs(to: u64, path: &Path, stat: &FileSystemStat) -> Result<u64> {
         fsid: 0,
         namelen: stat.namelen,
         frsize: stat.frsize,
-        // The low bits of mount and statfs flags agree.
-        flags: VALID | path.mount.flags() & 0xf,
+        flags: VALID | statfs_flags(&path.mount),
         spare: [0; 4],
     };
     uaccess::put(to, &statfs)?;

@@ -5,9 +5,9 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, dirent, encode, file, futex, ioprio, kcmp, mempolicy, misc, mm, namespace, pages,
-    path, pidfd, pipe, poll, posix_timer, prctl, process, process_vm, resource, sched, seccomp, signal,
-    signalfd, socket, stat, time, timerfd, transfer, xattr,
+    Args, absent, cred, dirent, encode, file, futex, inotify, ioprio, kcmp, mempolicy, misc, mm, mount,
+    mount_api, namespace, pages, path, pidfd, pipe, poll, posix_timer, prctl, process, process_vm, resource,
+    sched, seccomp, signal, signalfd, socket, stat, time, timerfd, transfer, xattr,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -16,7 +16,7 @@ pub const COUNT: usize = 470;
 
 /// Calls that Linux refuses without a capability before it looks at anything else; absent or not, a caller
 /// without it sees `EPERM`.
-pub(super) const PRIVILEGED: [(u64, Caps); 15] = [
+pub(super) const PRIVILEGED: [(u64, Caps); 16] = [
     (103, Caps::SYSLOG),
     (155, Caps::SYS_ADMIN),
     (163, Caps::SYS_PACCT),
@@ -30,6 +30,7 @@ pub(super) const PRIVILEGED: [(u64, Caps); 15] = [
     (175, Caps::SYS_MODULE),
     (176, Caps::SYS_MODULE),
     (246, Caps::SYS_BOOT),
+    (300, Caps::SYS_ADMIN),
     (313, Caps::SYS_MODULE),
     (323, Caps::SYS_PTRACE),
 ];
@@ -380,7 +381,7 @@ syscalls! {
     152 munlockall() => mm::munlockall, Full, "As Linux.";
     153 vhangup(), Absent, "Not implemented yet.";
     154 modify_ldt(Int, Addr, Size), Absent, "Not offered; obsolete or not in 64-bit Linux.";
-    155 pivot_root(Path, Path), Absent, "Not implemented yet.";
+    155 pivot_root(Path, Path) => mount::pivot_root, Full, "As Linux.";
     156 _sysctl(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";
     157 prctl(Prctl, PrctlRest) => prctl::prctl, Partial, "No PR_SET_MM, MDWE, names of memory, user dispatch of calls; speculation cannot be changed.";
     158 arch_prctl(ArchPrctl, Addr) => misc::arch_prctl, Partial, "FS and GS bases; others are EINVAL.";
@@ -390,8 +391,8 @@ syscalls! {
     162 sync() => file::sync, Full, "As Linux.";
     163 acct(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     164 settimeofday(Addr, Addr) => time::settimeofday, Partial, "Always EPERM: a sandbox does not set the clock.";
-    165 mount(Path, Path, Path, Hex, Addr), Absent, "Not implemented yet.";
-    166 umount2(Path, Hex), Absent, "Not implemented yet.";
+    165 mount(Path, Path, Path, Hex, Addr) => mount::mount, Partial, "New mounts are of tmpfs, ramfs, proc (without options), sysfs or devpts.";
+    166 umount2(Path, Hex) => mount::umount2, Full, "As Linux.";
     167 swapon(Path, Hex), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     168 swapoff(Path), Absent, "Not offered: there is no machine to administer inside a sandbox.";
     169 reboot(Hex, Hex, Hex, Addr), Absent, "Not offered: there is no machine to administer inside a sandbox.";
@@ -478,9 +479,9 @@ syscalls! {
     250 keyctl(Int, Hex, Hex, Hex, Hex), Absent, "Not implemented yet.";
     251 ioprio_set(Int, Int, Hex) => ioprio::ioprio_set, Partial, "The priority is kept but does not weigh: the host orders I/O.";
     252 ioprio_get(Int, Int) => ioprio::ioprio_get, Full, "As Linux.";
-    253 inotify_init(), Absent, "Not implemented yet.";
-    254 inotify_add_watch(Fd, Path, Hex), Absent, "Not implemented yet.";
-    255 inotify_rm_watch(Fd, Int), Absent, "Not implemented yet.";
+    253 inotify_init() => inotify::inotify_init, Full, "As Linux.";
+    254 inotify_add_watch(Fd, Path, Hex) => inotify::inotify_add_watch, Full, "As Linux.";
+    255 inotify_rm_watch(Fd, Int) => inotify::inotify_rm_watch, Full, "As Linux.";
     256 migrate_pages(Int, Size, Addr, Addr) => pages::migrate_pages, Full, "As Linux.";
     257 openat(DirFd, Path, OFlags, ModeIf) => path::openat, Partial, "No O_TMPFILE: EOPNOTSUPP.";
     258 mkdirat(DirFd, Path, Mode) => path::mkdirat, Full, "As Linux.";
@@ -519,7 +520,7 @@ syscalls! {
     291 epoll_create1(EpollFlags) => poll::epoll_create1, Full, "As Linux.";
     292 dup3(Fd, Fd, FdFlags) => file::dup3, Full, "As Linux.";
     293 pipe2(OutFds, FdFlags) => pipe::pipe2, Full, "As Linux.";
-    294 inotify_init1(Hex), Absent, "Not implemented yet.";
+    294 inotify_init1(Hex) => inotify::inotify_init1, Full, "As Linux.";
     295 preadv(Fd, OutIovec, Size, Long) => file::preadv, Full, "As Linux.";
     296 pwritev(Fd, Iovec, Size, Long) => file::pwritev, Full, "As Linux.";
     297 rt_tgsigqueueinfo(Int, Int, Sig, SigInfo) => signal::rt_tgsigqueueinfo, Full, "As Linux.";
@@ -565,12 +566,12 @@ syscalls! {
     425 io_uring_setup(Uint, Addr), Absent, "Not implemented yet.";
     426 io_uring_enter(Fd, Uint, Uint, Hex, SigSet, Size), Absent, "Not implemented yet.";
     427 io_uring_register(Fd, Uint, Addr, Uint), Absent, "Not implemented yet.";
-    428 open_tree(DirFd, Path, Hex), Absent, "Not implemented yet.";
-    429 move_mount(DirFd, Path, DirFd, Path, Hex), Absent, "Not implemented yet.";
-    430 fsopen(Path, Hex), Absent, "Not implemented yet.";
-    431 fsconfig(Fd, Uint, Path, Addr, Int), Absent, "Not implemented yet.";
-    432 fsmount(Fd, Hex, Hex), Absent, "Not implemented yet.";
-    433 fspick(DirFd, Path, Hex), Absent, "Not implemented yet.";
+    428 open_tree(DirFd, Path, Hex) => mount_api::open_tree, Full, "As Linux.";
+    429 move_mount(DirFd, Path, DirFd, Path, Hex) => mount_api::move_mount, Partial, "Not beneath another mount, and peers are not set: `EINVAL`.";
+    430 fsopen(Path, Hex) => mount_api::fsopen, Partial, "Types as for mount.";
+    431 fsconfig(Fd, Uint, Path, Addr, Int) => mount_api::fsconfig, Full, "As Linux.";
+    432 fsmount(Fd, Hex, Hex) => mount_api::fsmount, Full, "As Linux.";
+    433 fspick(DirFd, Path, Hex) => mount_api::fspick, Full, "As Linux.";
     434 pidfd_open(Int, Hex) => pidfd::pidfd_open, Full, "As Linux.";
     435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; no cgroup to start in: EBADF.";
     436 close_range(Uint, Uint, CloseRange) => file::close_range, Full, "As Linux.";
@@ -579,7 +580,7 @@ syscalls! {
     439 faccessat2(DirFd, Path, Access, AtAccess) => path::faccessat2, Full, "As Linux.";
     440 process_madvise(Fd, Addr, Size, Int, Hex), Absent, "Not implemented yet.";
     441 epoll_pwait2(Fd, OutEpoll, Int, Timespec, SigSet, Size) => poll::epoll_pwait2, Full, "As Linux.";
-    442 mount_setattr(DirFd, Path, Hex, Addr, Size), Absent, "Not implemented yet.";
+    442 mount_setattr(DirFd, Path, Hex, Addr, Size) => mount_api::mount_setattr, Partial, "Owners are not mapped: `EINVAL`.";
     443 quotactl_fd(Fd, Hex, Int, Addr), Absent, "Not implemented yet.";
     444 landlock_create_ruleset(Addr, Size, Hex), Absent, "Not implemented yet.";
     445 landlock_add_rule(Fd, Int, Addr, Hex), Absent, "Not implemented yet.";

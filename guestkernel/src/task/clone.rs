@@ -144,10 +144,15 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     }
     let mm = me.mm()?;
     let (files, fs) = (me.files(), me.fs()?);
+    let fs = if flags.contains(Flags::FS) { fs } else { fs.fork() };
+    let mut namespaces = me.namespaces();
+    if flags.intersects(namespace::NEW) {
+        namespaces = namespaces.unshare(flags, &fs)?;
+    }
     let parts = Parts {
         mm: Some(if flags.contains(Flags::VM) { mm } else { mm.fork()? }),
         files: Some(if flags.contains(Flags::FILES) { files } else { files.fork() }),
-        fs: Some(if flags.contains(Flags::FS) { fs } else { fs.fork() }),
+        fs: Some(fs),
     };
     let tid = child_id(me, args)?;
     let process = if flags.contains(Flags::THREAD) {
@@ -157,6 +162,7 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     };
     let mut child = Task::build(tid, process, ctx, Some(stack), me.cred(), parts);
     inherit(&mut child, me, args);
+    *child.namespaces.get_mut() = namespaces;
     let child = Arc::new(child);
     // Before the child can be seen: from there on nothing may fail.
     let pidfd = if flags.contains(Flags::PIDFD) { Some(make_pidfd(me, &child, args)?) } else { None };
@@ -204,9 +210,6 @@ fn new_process(parent: &Process, pid: u32, args: &CloneArgs) -> Process {
 fn inherit(child: &mut Task, me: &Task, args: &CloneArgs) {
     let flags = args.flags;
     *child.comm.get_mut() = me.comm();
-    let namespaces = me.namespaces();
-    let new = flags.intersects(namespace::NEW);
-    *child.namespaces.get_mut() = if new { namespaces.unshare(flags) } else { namespaces };
     child.signals.blocked = AtomicU64::new(me.blocked().0);
     *child.signals.alt_stack.get_mut() = if flags.contains(Flags::VM) && !flags.contains(Flags::VFORK) {
         AltStack::default()
@@ -307,14 +310,19 @@ pub fn unshare(flags: Flags) -> Result<()> {
     if flags.intersects(group) && me.process.inner.lock().threads.len() > 1 {
         return Err(Errno::EINVAL);
     }
-    if flags.contains(Flags::FS) {
-        drop(me.set_fs(Some(me.fs()?.fork())));
+    let mut fs = me.fs()?;
+    let own_fs = flags.intersects(Flags::FS | Flags::NEWNS);
+    if own_fs {
+        fs = fs.fork();
+    }
+    if flags.intersects(namespace::NEW) {
+        me.set_namespaces(me.namespaces().unshare(flags, &fs)?);
+    }
+    if own_fs {
+        drop(me.set_fs(Some(fs)));
     }
     if flags.contains(Flags::FILES) {
         drop(me.set_files(Some(me.files().fork())));
-    }
-    if flags.intersects(namespace::NEW) {
-        me.set_namespaces(me.namespaces().unshare(flags));
     }
     Ok(())
 }

@@ -57,6 +57,8 @@ pub fn exit_thread(status: i32) -> ! {
         release_memory(&me);
         drop(me.set_files(None));
         drop(me.set_fs(None));
+        // Mounts of its own go with it, not with the zombie.
+        me.set_namespaces(super::namespace::initial());
         let process = me.process.clone();
         let last = leave_group(&me, &process, status);
         me.seccomp.release();

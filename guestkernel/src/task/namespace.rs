@@ -1,13 +1,17 @@
 //! Namespaces: which instance of a global thing a task sees.
 //!
-//! UTS, IPC and cgroup namespaces can be made anew. Of mounts, networks, ids, users and clocks a sandbox has one each,
+//! UTS, IPC, cgroup and mount namespaces can be made anew. Of networks, ids, users and clocks a sandbox has one each,
 //! which shows in `/proc/PID/ns` all the same.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{clone::Flags, uts::Uts};
-use crate::sync::Once;
+use crate::{
+    errno::Result,
+    fs::{FsContext, mount},
+    sync::Once,
+};
 
 /// What a namespace is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +81,7 @@ impl Kind {
 }
 
 /// Namespaces that can be made anew.
-pub const NEW: Flags = Flags::NEWUTS.union(Flags::NEWIPC).union(Flags::NEWCGROUP);
+pub const NEW: Flags = Flags::NEWUTS.union(Flags::NEWIPC).union(Flags::NEWCGROUP).union(Flags::NEWNS);
 
 /// What tells a namespace from others: its inode number.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -89,6 +93,12 @@ impl Identity {
     pub fn fresh() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0xf000_0100);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// That of the mounts which a sandbox starts with.
+    #[must_use]
+    pub const fn initial_mounts() -> Self {
+        Self(Kind::Mount.initial())
     }
 
     /// The number.
@@ -107,6 +117,8 @@ pub struct Namespaces {
     pub ipc: Arc<Identity>,
     /// The root of the tree of cgroups.
     pub cgroup: Arc<Identity>,
+    /// Mounts.
+    pub mounts: Arc<mount::Namespace>,
 }
 
 /// Those that a sandbox starts with.
@@ -118,16 +130,28 @@ pub fn initial() -> Arc<Namespaces> {
             uts: Arc::new(Uts::initial(Identity(Kind::Uts.initial()))),
             ipc: Arc::new(Identity(Kind::Ipc.initial())),
             cgroup: Arc::new(Identity(Kind::Cgroup.initial())),
+            mounts: mount::Namespace::empty(),
         })
     };
     INITIAL.call_once(make).clone()
 }
 
 impl Namespaces {
-    /// With new ones where `flags` say so.
+    /// With other mounts.
     #[must_use]
-    pub fn unshare(&self, flags: Flags) -> Arc<Self> {
+    pub fn with_mounts(&self, mounts: Arc<mount::Namespace>) -> Arc<Self> {
+        Arc::new(Self { mounts, ..self.clone() })
+    }
+
+    /// With new ones where `flags` say so. `fs` moves to the new mounts.
+    ///
+    /// # Errors
+    /// `ENOSPC`: there are too many mounts.
+    pub fn unshare(&self, flags: Flags, fs: &FsContext) -> Result<Arc<Self>> {
         let mut new = self.clone();
+        if flags.contains(Flags::NEWNS) {
+            new.mounts = fs.copy_namespace(&self.mounts)?;
+        }
         if flags.contains(Flags::NEWUTS) {
             new.uts = self.uts.copy();
         }
@@ -137,7 +161,7 @@ impl Namespaces {
         if flags.contains(Flags::NEWCGROUP) {
             new.cgroup = Arc::new(Identity::fresh());
         }
-        Arc::new(new)
+        Ok(Arc::new(new))
     }
 
     /// With the one of `kind` that `from` has.
@@ -148,7 +172,8 @@ impl Namespaces {
             Kind::Uts => new.uts = from.uts.clone(),
             Kind::Ipc => new.ipc = from.ipc.clone(),
             Kind::Cgroup => new.cgroup = from.cgroup.clone(),
-            Kind::Mount | Kind::Network | Kind::Pid | Kind::Time | Kind::User => {}
+            Kind::Mount => new.mounts = from.mounts.clone(),
+            Kind::Network | Kind::Pid | Kind::Time | Kind::User => {}
         }
         Arc::new(new)
     }
@@ -160,6 +185,7 @@ impl Namespaces {
             Kind::Uts => self.uts.identity.number(),
             Kind::Ipc => self.ipc.number(),
             Kind::Cgroup => self.cgroup.number(),
+            Kind::Mount => self.mounts.identity.number(),
             _ => kind.initial(),
         }
     }
@@ -172,7 +198,8 @@ mod tests {
     #[test]
     fn what_is_unshared_has_a_number_of_its_own() {
         let first = initial();
-        let second = first.unshare(Flags::NEWUTS | Flags::NEWIPC);
+        let fs = FsContext::new(&first.mounts);
+        let second = first.unshare(Flags::NEWUTS | Flags::NEWIPC, &fs).expect("no mounts");
         for kind in [Kind::Uts, Kind::Ipc] {
             assert_ne!(first.number(kind), second.number(kind));
         }

@@ -104,7 +104,7 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
     if spec.tasks != 0 {
         tree::lock().set_most(usize::try_from(spec.tasks).unwrap_or(usize::MAX));
     }
-    let context = FsContext::new(namespace);
+    let context = FsContext::new(&namespace);
     let wanted = &spec.process;
     let limits = limits(wanted);
     let (prepared, traced) = load(&context, &credentials(wanted), &limits, wanted)?;
@@ -121,9 +121,10 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
         Ok(task)
     })
     .map_err(failure("the first process"))?;
+    task.set_namespaces(super::namespace::initial().with_mounts(namespace.clone()));
     give_terminal(&task, wanted);
     if let Some(console) = console(&task).filter(|_| wanted.terminal)
-        && let Err(error) = fs::init::add_console(&context, console)
+        && let Err(error) = fs::init::add_console(&namespace, console)
     {
         log::warn!("/dev/console: {error}");
     }
@@ -194,11 +195,12 @@ pub(super) fn exec(tag: u64, spec: Box<ProcessSpec>) {
         let namespace = CONTAINER.get().ok_or(Errno::ESRCH)?.clone();
         let limits = limits(&spec);
         let files = descriptors(&spec.streams, spec.uid, &limits)?;
-        let parts = Parts { mm: None, files: Some(files), fs: Some(FsContext::new(namespace)) };
+        let parts = Parts { mm: None, files: Some(files), fs: Some(FsContext::new(&namespace)) };
         let cred = Arc::new(credentials(&spec));
         let task = make(cred, parts, &UserRegs::default(), limits, |process| {
             process.tag.store(tag, Ordering::Relaxed);
         })?;
+        task.set_namespaces(super::namespace::initial().with_mounts(namespace));
         task.no_new_privs.store(spec.no_new_privs, Ordering::Relaxed);
         give_terminal(&task, &spec);
         *task.process.birth.lock() = Some(spec);

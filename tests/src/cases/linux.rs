@@ -20,6 +20,9 @@ const DEATHS: usize = 20;
 /// Most cases that are tried once more.
 const AGAIN: usize = 8;
 
+/// Families that need more rights than a container has by default.
+const ADMIN: &[&str] = &["ns/", "mount/", "mntns/", "userns/", "pidns/", "perm/"];
+
 /// What each case wrote, with how it ended.
 type Results = BTreeMap<String, String>;
 
@@ -76,8 +79,9 @@ fn run_all(runtime: &str, program: &Path, names: &[String]) -> Result<Results> {
     let mut results = Results::new();
     // Cases of namespaces are the administrator's.
     let (admin, plain): (Vec<String>, Vec<String>) =
-        names.iter().cloned().partition(|name| name.starts_with("ns/"));
-    for (names, more) in [(plain, &[][..]), (admin, &["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"][..])] {
+        names.iter().cloned().partition(|name| ADMIN.iter().any(|family| name.starts_with(family)));
+    let more = ["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE", "CAP_MKNOD", "CAP_DAC_READ_SEARCH"];
+    for (names, more) in [(plain, &[][..]), (admin, &more[..])] {
         run_group(runtime, program, names, more, &mut results)?;
     }
     Ok(results)

@@ -20,7 +20,7 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         File, FsContext, Path,
-        mount::Mount,
+        mount::{Namespace, show},
         static_fs::{Names, Node, Owner, What},
     },
     mm::{Marks, oom},
@@ -90,7 +90,7 @@ pub(super) fn process(pid: u32) -> Result<Arc<Node>> {
 type Read = fn(Id) -> Result<Vec<u8>>;
 
 /// Texts: name, permission bits, contents.
-const TEXTS: [(&[u8], u32, Read); 18] = [
+const TEXTS: [(&[u8], u32, Read); 19] = [
     (b"auxv", 0o400, memory::auxv),
     (b"cgroup", 0o444, |_| Ok(b"0::/\n".to_vec())),
     (b"cmdline", 0o444, cmdline),
@@ -99,8 +99,9 @@ const TEXTS: [(&[u8], u32, Read); 18] = [
     (b"limits", 0o444, limits),
     (b"loginuid", 0o644, |_| Ok(b"4294967295".to_vec())),
     (b"maps", 0o444, memory::maps),
-    (b"mountinfo", 0o444, mountinfo),
-    (b"mounts", 0o444, mounts),
+    (b"mountinfo", 0o444, |id| mount_table(id, show::mountinfo)),
+    (b"mounts", 0o444, |id| mount_table(id, show::mounts)),
+    (b"mountstats", 0o400, |id| mount_table(id, show::mountstats)),
     (b"oom_score", 0o444, |id| Ok(format!("{}\n", oom::score(&*id.process()?)).into_bytes())),
     (b"personality", 0o400, |id| {
         Ok(format!("{:08x}\n", id.task()?.personality.load(Ordering::Relaxed)).into_bytes())
@@ -471,84 +472,7 @@ fn limits(id: Id) -> Result<Vec<u8>> {
     Ok(out.into_bytes())
 }
 
-/// Options of a mount as `/proc/mounts` shows them.
-fn options(mount: &Mount) -> String {
-    /// MS_NOATIME and MS_STRICTATIME.
-    const OTHER_ATIME: u64 = 1024 | 1 << 24;
-    const FLAGS: [(u64, &str); 5] =
-        [(2, ",nosuid"), (4, ",nodev"), (8, ",noexec"), (1024, ",noatime"), (2048, ",nodiratime")];
-    let mut out = String::from(if mount.is_readonly() { "ro" } else { "rw" });
-    for (bit, name) in FLAGS {
-        if mount.flags() & bit != 0 {
-            out.push_str(name);
-        }
-    }
-    if mount.flags() & OTHER_ATIME == 0 {
-        out.push_str(",relatime");
-    }
-    out
-}
-
-/// A name with the characters that separate fields escaped.
-fn escaped(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    for &byte in bytes {
-        match byte {
-            b' ' | b'\t' | b'\n' | b'\\' => {
-                let _ = write!(out, "\\{byte:03o}");
-            }
-            _ => out.push(byte as char),
-        }
-    }
-    out
-}
-
-/// Calls `f` for each mount that is visible below the process's root.
-fn for_each_mount(id: Id, mut f: impl FnMut(&Arc<Mount>, &str)) -> Result<()> {
-    let fs = id.fs()?;
-    let root = fs.root();
-    fs.namespace().for_each(|mount| {
-        let (name, inside) = Path::root_of(mount).absolute(&root);
-        if inside {
-            f(mount, &escaped(&name));
-        }
-    });
-    Ok(())
-}
-
-fn mounts(id: Id) -> Result<Vec<u8>> {
-    let mut out = String::new();
-    for_each_mount(id, |mount, place| {
-        let data = if mount.data.is_empty() { String::new() } else { format!(",{}", mount.data) };
-        let source = if mount.source.is_empty() { "none" } else { &mount.source };
-        let _ = writeln!(
-            out,
-            "{} {place} {} {}{data} 0 0",
-            escaped(source.as_bytes()),
-            mount.kind,
-            options(mount)
-        );
-    })?;
-    Ok(out.into_bytes())
-}
-
-fn mountinfo(id: Id) -> Result<Vec<u8>> {
-    let mut out = String::new();
-    for_each_mount(id, |mount, place| {
-        let parent = mount.mount_point().map_or(0, |point| point.mount.id);
-        let dev = mount.root.inode().and_then(|inode| inode.attr()).map_or(0, |attr| attr.dev);
-        let (major, minor) = (dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00));
-        let access = if mount.is_readonly() { "ro" } else { "rw" };
-        let data = if mount.data.is_empty() { String::new() } else { format!(",{}", mount.data) };
-        let source = if mount.source.is_empty() { "none" } else { &mount.source };
-        let _ = writeln!(
-            out,
-            "{} {parent} {major}:{minor} / {place} {} - {} {} {access}{data}",
-            mount.id,
-            options(mount),
-            mount.kind,
-            escaped(source.as_bytes()),
-        );
-    })?;
-    Ok(out.into_bytes())
+/// One of the tables of mounts, as the process sees them.
+fn mount_table(id: Id, table: fn(&Namespace, &Path) -> Vec<u8>) -> Result<Vec<u8>> {
+    Ok(table(&id.task()?.namespaces().mounts, &id.fs()?.root()))
 }

@@ -6,7 +6,7 @@ use super::{DIR, FILE, dir, owner};
 use crate::{
     errno::{Errno, Result},
     fs::{
-        devpts,
+        devpts, inotify, mount, protect,
         static_fs::{Node, Table, What},
     },
     mm::commit,
@@ -172,10 +172,29 @@ static VM: Table<5> = Table::new([
 
 static PIPE_MAX: Number = Number::new(1 << 20, 4096, 1 << 31);
 
-static FS: Table<4> = Table::new([
+static INOTIFY: Table<3> = Table::new([
+    (b"max_queued_events", FILE, || line(180, || format!("{}", inotify::QUEUE_MAX))),
+    (b"max_user_instances", FILE, || line(181, || format!("{}", inotify::INSTANCES_MAX))),
+    (b"max_user_watches", FILE, || line(182, || format!("{}", inotify::WATCHES_MAX))),
+]);
+
+/// A setting of `fs.protected_*` from 0 to `high`.
+macro_rules! protected {
+    ($ino:literal, $high:literal, $setting:ident) => {
+        || kept($ino, (0, $high), || protect::$setting.get(), |value| protect::$setting.set(value))
+    };
+}
+
+static FS: Table<10> = Table::new([
     (b"file-max", FILE, || line(170, || "9223372036854775807".into())),
     (b"file-nr", FILE, || line(171, || "0\t0\t9223372036854775807".into())),
+    (b"inotify", DIR, || dir(174, Ref(&INOTIFY))),
+    (b"mount-max", FILE, || line(175, || format!("{}", mount::MOUNTS_MAX))),
     (b"nr_open", FILE, || line(172, || format!("{}", crate::fs::fdtable::MAX_FILES))),
+    (b"protected_fifos", FILE, protected!(183, 2, FIFOS)),
+    (b"protected_hardlinks", FILE, protected!(184, 1, HARD_LINKS)),
+    (b"protected_regular", FILE, protected!(185, 2, REGULAR)),
+    (b"protected_symlinks", FILE, protected!(186, 1, SYMBOLIC_LINKS)),
     (b"pipe-max-size", FILE, || number(173, &PIPE_MAX)),
 ]);
 

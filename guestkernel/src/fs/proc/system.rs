@@ -49,7 +49,7 @@ pub(super) fn version() -> Vec<u8> {
 }
 
 pub(super) fn filesystems() -> Vec<u8> {
-    b"nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevpts\nnodev\tmqueue\n\text4\n"
+    b"nodev\tsysfs\nnodev\ttmpfs\nnodev\tproc\nnodev\tcgroup2\nnodev\tdevpts\nnodev\tramfs\nnodev\tmqueue\n\text4\n"
         .to_vec()
 }
 

@@ -38,6 +38,7 @@ use crate::{
 };
 
 const MAGIC: u64 = 0x0102_1994;
+const RAMFS_MAGIC: u64 = 0x8584_58f6;
 
 /// A mounted tmpfs.
 #[derive(Debug)]
@@ -45,16 +46,19 @@ pub struct Tmpfs {
     dev: u64,
     next_ino: AtomicU64,
     /// Pages that files may have in all, and have.
-    limit: u64,
+    limit: AtomicU64,
     used: AtomicU64,
-    /// Inodes that there are.
+    /// Inodes that there may be, and are.
+    most_inodes: AtomicU64,
     inodes: AtomicU64,
     /// Bytes that extended attributes take.
     xattr_bytes: AtomicU64,
+    /// `statfs` type: that of tmpfs or of ramfs.
+    magic: u64,
 }
 
-/// Most inodes: one for every second page of memory, as Linux.
-fn most_inodes() -> u64 {
+/// Most inodes unless said otherwise: one for every second page of memory, as Linux.
+pub(super) fn most_inodes() -> u64 {
     frame::stats().total / PAGE_SIZE / 2
 }
 
@@ -62,15 +66,51 @@ impl Tmpfs {
     /// A new one of at most `limit` bytes, with its root.
     #[must_use]
     pub fn mount(limit: u64, mode: u32, uid: u32, gid: u32) -> Arc<TmpInode> {
-        let fs = Arc::new(Self {
+        Self::with_magic(MAGIC, limit.div_ceil(PAGE_SIZE)).top(mode, uid, gid)
+    }
+
+    /// A new ramfs: the same without limits.
+    #[must_use]
+    pub fn ramfs(mode: u32) -> Arc<TmpInode> {
+        let fs = Self::with_magic(RAMFS_MAGIC, u64::MAX / PAGE_SIZE);
+        fs.most_inodes.store(u64::MAX, Ordering::Relaxed);
+        fs.top(mode, 0, 0)
+    }
+
+    fn top(self: &Arc<Self>, mode: u32, uid: u32, gid: u32) -> Arc<TmpInode> {
+        self.inode(S_IFDIR | mode, uid, gid, Body::Dir(Directory::default()), 0)
+    }
+
+    fn with_magic(magic: u64, limit: u64) -> Arc<Self> {
+        Arc::new(Self {
             dev: anon::next_dev(),
             next_ino: AtomicU64::new(1),
-            limit: limit.div_ceil(PAGE_SIZE),
+            limit: AtomicU64::new(limit),
             used: AtomicU64::new(0),
+            most_inodes: AtomicU64::new(most_inodes()),
             inodes: AtomicU64::new(0),
             xattr_bytes: AtomicU64::new(0),
-        });
-        fs.inode(S_IFDIR | mode, uid, gid, Body::Dir(Directory::default()), 0)
+            magic,
+        })
+    }
+
+    /// Changes how many pages and inodes there may be; `None` leaves it.
+    ///
+    /// # Errors
+    /// `EINVAL`: there are more already.
+    pub(super) fn set_limits(&self, pages: Option<u64>, inodes: Option<u64>) -> Result<()> {
+        if pages.is_some_and(|limit| limit < self.used.load(Ordering::Relaxed))
+            || inodes.is_some_and(|most| most < self.inodes.load(Ordering::Relaxed))
+        {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(pages) = pages {
+            self.limit.store(pages, Ordering::Relaxed);
+        }
+        if let Some(inodes) = inodes {
+            self.most_inodes.store(inodes, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn inode(self: &Arc<Self>, mode: u32, uid: u32, gid: u32, body: Body, rdev: u64) -> Arc<TmpInode> {
@@ -116,18 +156,11 @@ impl Tmpfs {
 
     /// One that is mounted nowhere.
     pub(super) fn unmounted() -> Arc<Self> {
-        Arc::new(Self {
-            dev: anon::next_dev(),
-            next_ino: AtomicU64::new(1),
-            limit: u64::MAX / PAGE_SIZE,
-            used: AtomicU64::new(0),
-            inodes: AtomicU64::new(0),
-            xattr_bytes: AtomicU64::new(0),
-        })
+        Self::with_magic(MAGIC, u64::MAX / PAGE_SIZE)
     }
 
     fn charge(&self) -> Result<()> {
-        if self.used.fetch_add(1, Ordering::Relaxed) >= self.limit {
+        if self.used.fetch_add(1, Ordering::Relaxed) >= self.limit.load(Ordering::Relaxed) {
             self.used.fetch_sub(1, Ordering::Relaxed);
             return Err(Errno::ENOSPC);
         }
@@ -202,6 +235,11 @@ impl Drop for TmpInode {
 }
 
 impl TmpInode {
+    /// The file system that it is of.
+    pub(super) fn file_system(&self) -> &Arc<Tmpfs> {
+        &self.fs
+    }
+
     fn with_dir<T>(&self, f: impl FnOnce(&mut Directory) -> Result<T>) -> Result<T> {
         match &mut *self.body.lock() {
             Body::Dir(dir) => f(dir),
@@ -225,7 +263,7 @@ impl TmpInode {
 
     fn add(&self, name: &[u8], inode: Arc<Self>) -> Result<Arc<dyn Inode>> {
         let links = i64::from(inode.kind == S_IFDIR);
-        if self.fs.inodes.load(Ordering::Relaxed) > most_inodes() {
+        if self.fs.inodes.load(Ordering::Relaxed) > self.fs.most_inodes.load(Ordering::Relaxed) {
             return Err(Errno::ENOSPC);
         }
         self.with_dir(|dir| {
@@ -279,14 +317,19 @@ impl Inode for TmpInode {
     }
 
     fn statfs(&self) -> Result<FileSystemStat> {
-        let free = self.fs.limit.saturating_sub(self.fs.used.load(Ordering::Relaxed));
+        let limit = self.fs.limit.load(Ordering::Relaxed);
+        if limit == u64::MAX / PAGE_SIZE {
+            return Ok(anon::plain_statfs(self.fs.magic));
+        }
+        let free = limit.saturating_sub(self.fs.used.load(Ordering::Relaxed));
+        let files = self.fs.most_inodes.load(Ordering::Relaxed);
         Ok(FileSystemStat {
-            blocks: self.fs.limit,
+            blocks: limit,
             bfree: free,
             bavail: free,
-            files: most_inodes(),
-            ffree: most_inodes().saturating_sub(self.fs.inodes.load(Ordering::Relaxed)),
-            ..anon::plain_statfs(MAGIC)
+            files,
+            ffree: files.saturating_sub(self.fs.inodes.load(Ordering::Relaxed)),
+            ..anon::plain_statfs(self.fs.magic)
         })
     }
 

@@ -19,6 +19,7 @@ mod inet_tables;
 mod inet_tcp;
 mod inet_tcp_data;
 mod inet_udp;
+mod inotify;
 mod lock;
 mod memory;
 mod memory_advise;
@@ -30,7 +31,14 @@ mod memory_map;
 mod memory_memfd;
 mod memory_race;
 mod mm_pages;
+mod mount;
+mod mount_api;
+mod mount_ns;
+mod mount_share;
+mod mount_tools;
+mod mount_umount;
 mod out;
+mod perm;
 mod process;
 mod pty;
 mod pty_jobs;
@@ -126,6 +134,13 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     fallocate::CASES,
     lock::CASES,
     task_procfd::CASES,
+    mount::CASES,
+    inotify::CASES,
+    perm::CASES,
+    mount_umount::CASES,
+    mount_share::CASES,
+    mount_api::CASES,
+    mount_ns::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
