@@ -36,7 +36,7 @@ const MODULES: &[(&str, bool)] = &[
     ("test_gc", true),
     ("test_subprocess", false),
     ("test_socket", false),
-    ("test_socketserver", true),
+    ("test_socketserver", false),
     ("test_asyncio.test_events", false),
     ("test_asyncio.test_server", false),
     ("test_asyncio.test_sock_lowlevel", false),
