@@ -10,6 +10,9 @@ use crate::{
     command::{await_text, finish, id, kill, runtime, start},
 };
 
+/// `CAP_CHOWN`, `CAP_DAC_OVERRIDE`, `CAP_FOWNER`, `CAP_FSETID`, `CAP_SETFCAP`.
+const BROKER: u64 = 0x8000_001b;
+
 /// The value of a line of a status file.
 fn field<'a>(status: &'a str, name: &str) -> Result<&'a str> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -26,9 +29,11 @@ fn powerless(status: &str) -> Result<()> {
     Ok(())
 }
 
-/// The one thread with capabilities: four, on files.
+/// The one thread with capabilities, on files.
 fn broker(status: &str) -> Result<()> {
-    for (set, expected) in [("CapInh", 0), ("CapPrm", 0x1b), ("CapEff", 0x1b), ("CapBnd", 0), ("CapAmb", 0)] {
+    for (set, expected) in
+        [("CapInh", 0), ("CapPrm", BROKER), ("CapEff", BROKER), ("CapBnd", 0), ("CapAmb", 0)]
+    {
         let value = u64::from_str_radix(field(status, set)?, 16)?;
         ensure!(value == expected, "the broker's {set} is {value:#x}");
     }
