@@ -13,6 +13,7 @@ pub mod arch;
 pub mod errno;
 pub mod fs;
 pub mod futex;
+pub mod ipc;
 pub mod mem;
 pub mod mm;
 pub mod net;

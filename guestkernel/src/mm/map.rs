@@ -67,6 +67,15 @@ pub(super) fn check_promise(len: u64, prot: Prot, flags: VmaFlags, backing: &Bac
     if heuristic && len > frame::stats().total { Err(Errno::ENOMEM) } else { Ok(()) }
 }
 
+/// Refuses an object of memory of `len` bytes that could not be held. Called without locks.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn may_promise(len: u64, flags: VmaFlags) -> Result<()> {
+    commit::check(len, Prot::WRITE, flags, &Backing::Anonymous)?;
+    check_promise(len, Prot::WRITE, flags, &Backing::Anonymous)
+}
+
 /// Checks a range of whole pages; gives its end.
 pub(super) fn range_end(start: u64, len: u64) -> Option<u64> {
     let end = start.checked_add(page_up(len)?)?;
@@ -314,7 +323,9 @@ impl Inner {
         let mut any = false;
         while let Some((&at, vma)) = self.vmas.range(start..end).next() {
             self.total_pages -= (vma.end - at) / PAGE_SIZE;
-            self.vmas.remove(&at);
+            if let Some(gone) = self.vmas.remove(&at) {
+                gone.backing.closed();
+            }
             any = true;
         }
         if any {

@@ -15,6 +15,7 @@ mod access;
 mod advise;
 mod change;
 pub mod commit;
+mod detach;
 pub mod exec;
 #[cfg(test)]
 mod exec_tests;
@@ -35,6 +36,7 @@ mod vma;
 pub use advise::Advice;
 pub use change::Remap;
 pub use fault::{Access, Fault};
+pub(crate) use map::may_promise;
 pub use map::{MapFlags, MapRequest};
 pub use measure::Measure;
 pub use rmap::{Mappers, Zap};

@@ -34,6 +34,18 @@ impl SharedMemory {
         let ino = INODES.fetch_add(1, Ordering::Relaxed);
         Arc::new(Self { pages: SpinLock::new(BTreeMap::new()), len: pages, ino, mappers: Mappers::new() })
     }
+
+    /// Its length in pages.
+    #[must_use]
+    pub const fn pages(&self) -> u64 {
+        self.len
+    }
+
+    /// Pages that are in memory.
+    #[must_use]
+    pub fn resident_pages(&self) -> u64 {
+        self.pages.lock().len() as u64
+    }
 }
 
 impl Mappable for SharedMemory {

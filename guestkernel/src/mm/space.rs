@@ -206,6 +206,7 @@ impl AddressSpace {
                     Backing::Anonymous => last,
                 };
                 to.total_pages += (copy.end - start) / PAGE_SIZE;
+                copy.backing.opened();
                 to.vmas.insert(start, copy);
                 if vma.flags.contains(VmaFlags::WIPEONFORK) {
                     continue;
@@ -329,6 +330,12 @@ pub(super) fn register(object: &Arc<dyn Mappable>, space: &AddressSpace) {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.vmas.values().for_each(|vma| vma.backing.closed());
+    }
+}
+
 impl Inner {
     /// The area that holds `addr`.
     pub(super) fn find(&self, addr: u64) -> Option<(u64, &Vma)> {
@@ -364,6 +371,7 @@ impl Inner {
                 Backing::Object(_) => vma.offset + (border - at),
             };
             vma.end = border;
+            upper.backing.opened();
             self.vmas.insert(border, upper);
         }
     }
@@ -372,6 +380,7 @@ impl Inner {
     pub(super) fn insert(&mut self, start: u64, vma: Vma) {
         self.total_pages += (vma.end - start) / PAGE_SIZE;
         self.total_peak = self.total_peak.max(self.total_pages);
+        vma.backing.opened();
         self.vmas.insert(start, vma);
         self.join_around(start, start + 1);
     }
@@ -384,7 +393,9 @@ impl Inner {
             let joined = self.vmas.get(&at).is_some_and(|vma| vma.end == next_start && vma.joins(at, next));
             if joined {
                 let end = next.end;
-                self.vmas.remove(&next_start);
+                if let Some(next) = self.vmas.remove(&next_start) {
+                    next.backing.closed();
+                }
                 if let Some(vma) = self.vmas.get_mut(&at) {
                     vma.end = end;
                 }

@@ -124,6 +124,23 @@ pub trait Mappable: Send + Sync {
         let _ = (offset, len);
         Err(Errno::EOPNOTSUPP)
     }
+
+    /// Whether it counts the areas that show it: then they are never joined. It is told by [`Self::opened`] and
+    /// [`Self::closed`], under the lock of the space.
+    fn counts_areas(&self) -> bool {
+        false
+    }
+
+    /// One more area shows it.
+    fn opened(&self) {}
+
+    /// One area less shows it.
+    fn closed(&self) {}
+
+    /// Of a shared memory segment: its length in pages.
+    fn segment(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What an area shows.
@@ -133,6 +150,22 @@ pub enum Backing {
     Anonymous,
     /// An object.
     Object(Arc<dyn Mappable>),
+}
+
+impl Backing {
+    /// Tells an object that one more area shows it.
+    pub(super) fn opened(&self) {
+        if let Self::Object(object) = self {
+            object.opened();
+        }
+    }
+
+    /// Tells an object that one area less shows it.
+    pub(super) fn closed(&self) {
+        if let Self::Object(object) = self {
+            object.closed();
+        }
+    }
 }
 
 impl core::fmt::Debug for Backing {
@@ -195,7 +228,7 @@ impl Vma {
         let continues = match (&self.backing, &next.backing) {
             (Backing::Anonymous, Backing::Anonymous) => true,
             (Backing::Object(a), Backing::Object(b)) => {
-                Arc::ptr_eq(a, b) && self.offset + (self.end - start) == next.offset
+                Arc::ptr_eq(a, b) && self.offset + (self.end - start) == next.offset && !a.counts_areas()
             }
             _ => false,
         };

@@ -14,7 +14,7 @@
 //! 2. `mm` address-space mutex (a page fault may come while no `fs` lock is held)
 //! 3. `task` process-tree lock, then a process's lock, then a task's lock
 //! 4. `signal` queues; a pseudo-terminal's state, what a terminal controls, a process's terminal; a socket's own lock;
-//!    a table of ports, a leaf
+//!    a table of ports, a leaf; a table of `ipc` objects, under which only the pages of shared memory are looked at
 //! 5. futex buckets (two in address order), wait queues
 //! 6. run queues, timer queue
 //! 7. frames, heap

@@ -51,7 +51,7 @@ fn space() -> Result<Arc<AddressSpace>> {
 }
 
 /// `PROT_*`; on this machine the right to write or to execute brings the right to read.
-fn rights(value: u32) -> Prot {
+pub(super) fn rights(value: u32) -> Prot {
     let prot = Prot::from_bits_truncate(value & (PROT_READ | PROT_WRITE | PROT_EXEC));
     let old = current().personality.load(Ordering::Relaxed) & READ_IMPLIES_EXEC != 0;
     if old && prot.contains(Prot::READ) { prot | Prot::EXEC } else { prot }

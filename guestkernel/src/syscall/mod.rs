@@ -11,6 +11,8 @@ pub mod file;
 pub mod futex;
 pub mod inotify;
 pub mod ioprio;
+mod ipc;
+pub mod ipc_shm;
 pub mod kcmp;
 pub mod mempolicy;
 pub mod misc;

@@ -5,9 +5,9 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, dirent, encode, file, futex, inotify, ioprio, kcmp, mempolicy, misc, mm, mount,
-    mount_api, namespace, pages, path, pidfd, pipe, poll, posix_timer, prctl, process, process_vm, resource,
-    sched, seccomp, signal, signalfd, socket, stat, time, timerfd, transfer, xattr,
+    Args, absent, cred, dirent, encode, file, futex, inotify, ioprio, ipc_shm, kcmp, mempolicy, misc, mm,
+    mount, mount_api, namespace, pages, path, pidfd, pipe, poll, posix_timer, prctl, process, process_vm,
+    resource, sched, seccomp, signal, signalfd, socket, stat, time, timerfd, transfer, xattr,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -255,9 +255,9 @@ syscalls! {
     26 msync(Addr, Size, Sync) => mm::msync, Full, "As Linux.";
     27 mincore(Addr, Size, Addr) => mm::mincore, Full, "As Linux.";
     28 madvise(Addr, Size, Advice) => mm::madvise, Full, "As Linux.";
-    29 shmget(Int, Size, Hex), Absent, "Not implemented yet.";
-    30 shmat(Int, Addr, Hex), Absent, "Not implemented yet.";
-    31 shmctl(Int, Int, Addr), Absent, "Not implemented yet.";
+    29 shmget(Int, Size, Hex) => ipc_shm::shmget, Full, "As Linux.";
+    30 shmat(Int, Addr, Hex) => ipc_shm::shmat, Full, "As Linux.";
+    31 shmctl(Int, Int, Addr) => ipc_shm::shmctl, Full, "As Linux.";
     32 dup(Fd) => file::dup, Full, "As Linux.";
     33 dup2(Fd, Fd) => file::dup2, Full, "As Linux.";
     34 pause() => signal::pause, Full, "As Linux.";
@@ -293,7 +293,7 @@ syscalls! {
     64 semget(Int, Int, Hex), Absent, "Not implemented yet.";
     65 semop(Int, Addr, Size), Absent, "Not implemented yet.";
     66 semctl(Int, Int, Int, Hex), Absent, "Not implemented yet.";
-    67 shmdt(Addr), Absent, "Not implemented yet.";
+    67 shmdt(Addr) => ipc_shm::shmdt, Full, "As Linux.";
     68 msgget(Int, Hex), Absent, "Not implemented yet.";
     69 msgsnd(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
     70 msgrcv(Int, Addr, Size, Long, Hex), Absent, "Not implemented yet.";

@@ -10,6 +10,7 @@ use super::{clone::Flags, uts::Uts};
 use crate::{
     errno::Result,
     fs::{FsContext, mount},
+    ipc,
     sync::Once,
 };
 
@@ -113,8 +114,8 @@ impl Identity {
 pub struct Namespaces {
     /// Names of the system.
     pub uts: Arc<Uts>,
-    /// IPC objects, of which there are none yet.
-    pub ipc: Arc<Identity>,
+    /// IPC objects.
+    pub ipc: Arc<ipc::Namespace>,
     /// The root of the tree of cgroups.
     pub cgroup: Arc<Identity>,
     /// Mounts.
@@ -128,7 +129,7 @@ pub fn initial() -> Arc<Namespaces> {
     let make = || {
         Arc::new(Namespaces {
             uts: Arc::new(Uts::initial(Identity(Kind::Uts.initial()))),
-            ipc: Arc::new(Identity(Kind::Ipc.initial())),
+            ipc: Arc::new(ipc::Namespace::new(Identity(Kind::Ipc.initial()))),
             cgroup: Arc::new(Identity(Kind::Cgroup.initial())),
             mounts: mount::Namespace::empty(),
         })
@@ -156,7 +157,7 @@ impl Namespaces {
             new.uts = self.uts.copy();
         }
         if flags.contains(Flags::NEWIPC) {
-            new.ipc = Arc::new(Identity::fresh());
+            new.ipc = Arc::new(ipc::Namespace::new(Identity::fresh()));
         }
         if flags.contains(Flags::NEWCGROUP) {
             new.cgroup = Arc::new(Identity::fresh());
@@ -183,7 +184,7 @@ impl Namespaces {
     pub fn number(&self, kind: Kind) -> u64 {
         match kind {
             Kind::Uts => self.uts.identity.number(),
-            Kind::Ipc => self.ipc.number(),
+            Kind::Ipc => self.ipc.identity.number(),
             Kind::Cgroup => self.cgroup.number(),
             Kind::Mount => self.mounts.identity.number(),
             _ => kind.initial(),

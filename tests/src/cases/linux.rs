@@ -21,7 +21,7 @@ const DEATHS: usize = 20;
 const AGAIN: usize = 8;
 
 /// Families that need more rights than a container has by default.
-const ADMIN: &[&str] = &["ns/", "mount/", "mntns/", "userns/", "pidns/", "perm/"];
+const ADMIN: &[&str] = &["ns/", "mount/", "mntns/", "userns/", "pidns/", "perm/", "shm/"];
 
 /// What each case wrote, with how it ended.
 type Results = BTreeMap<String, String>;
@@ -77,7 +77,7 @@ fn names(program: &Path) -> Result<Vec<String>> {
 /// Runs the cases in one container, or in several where one dies before the last case.
 fn run_all(runtime: &str, program: &Path, names: &[String]) -> Result<Results> {
     let mut results = Results::new();
-    // Cases of namespaces are the administrator's.
+    // Cases of namespaces, and those that make one first, are the administrator's.
     let (admin, plain): (Vec<String>, Vec<String>) =
         names.iter().cloned().partition(|name| ADMIN.iter().any(|family| name.starts_with(family)));
     let more = ["CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE", "CAP_MKNOD", "CAP_DAC_READ_SEARCH"];

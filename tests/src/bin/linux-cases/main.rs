@@ -46,6 +46,7 @@ mod pty_line;
 mod pty_tools;
 mod rseq;
 mod sched;
+mod shm;
 mod signal;
 mod signalfd;
 mod signals;
@@ -141,6 +142,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     mount_share::CASES,
     mount_api::CASES,
     mount_ns::CASES,
+    shm::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
