@@ -573,7 +573,6 @@ pub(crate) const CASES: &[Case] = &[
             call!(SYS_munmap, addr, PAGE);
             call!(SYS_futex, own, 0, 0, 0, 0, 0) as i32
         });
-        // Until the child waits.
         let mut woken = 0;
         while woken == 0 {
             sys::sleep_ms(5);
