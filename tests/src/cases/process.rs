@@ -1,6 +1,6 @@
 //! What config.json says of the process: user, limits, capabilities, CPUs; and signals to it.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -99,16 +99,40 @@ pub(super) fn capabilities() -> Result<String> {
 }
 
 pub(super) fn several_cpus() -> Result<String> {
-    let script = "nproc; grep -c ^processor /proc/cpuinfo; grep -c '^cpu[0-9]' /proc/stat; grep Cpus_allowed_list /proc/self/status; \
+    let script = "nproc; \
                   spin() { i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done; echo $i; }; \
                   spin & spin & wait; spin | cat & (spin) & wait; echo end";
     let note = same(|| shell("cpus", script, |_| ()), str::to_owned)?;
-    // Where the caller may use one, the container sees one.
-    let bundle = shell("cpu", "nproc; grep -c ^processor /proc/cpuinfo", |_| ())?;
-    let output = run_under(&["taskset", "-c", "0"], &runtime(), &bundle.path)?;
-    ensure!(output.stdout == b"1\n1\n", "on one CPU: {:?}", String::from_utf8_lossy(&output.stdout));
-    let here = Command::new("nproc").output().context("nproc")?;
-    Ok(format!("{note}; {} CPUs", String::from_utf8_lossy(&here.stdout).trim()))
+    // The container has as many as the caller may use, numbered from 0, and sees no others.
+    let allowed = allowed_cpus()?;
+    let bundle = shell(
+        "cpu",
+        "nproc; grep -c ^processor /proc/cpuinfo; grep -c '^cpu[0-9]' /proc/stat; \
+         grep Cpus_allowed_list /proc/self/status",
+        |_| (),
+    )?;
+    for (count, list) in [(allowed.len(), allowed.clone()), (1, vec![allowed[0]])] {
+        let list: Vec<String> = list.iter().map(u32::to_string).collect();
+        let output = run_under(&["taskset", "-c", &list.join(",")], &runtime(), &bundle.path)?;
+        let range = if count == 1 { "0".to_owned() } else { format!("0-{}", count - 1) };
+        let expected = format!("{count}\n{count}\n{count}\nCpus_allowed_list:\t{range}\n");
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(text == expected, "on CPUs {list:?}: {text}");
+    }
+    Ok(format!("{note}; {} CPUs", allowed.len()))
+}
+
+/// The CPUs that this process may use.
+fn allowed_cpus() -> Result<Vec<u32>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).context("no list")?;
+    let mut cpus = Vec::new();
+    for part in list.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        cpus.extend(first.parse::<u32>()?..=last.parse::<u32>()?);
+    }
+    ensure!(!cpus.is_empty(), "no CPUs: {list}");
+    Ok(cpus)
 }
 
 /// Starts a container that traps, sends what it waits for, and gives its output.
