@@ -2,7 +2,8 @@
 
 use alloc::{sync::Arc, vec::Vec};
 use linux_raw_sys::general::{
-    O_APPEND, S_IFCHR, S_IFREG, S_IFSOCK, SPLICE_F_GIFT, SPLICE_F_MORE, SPLICE_F_MOVE, SPLICE_F_NONBLOCK,
+    O_APPEND, S_IFCHR, S_IFIFO, S_IFREG, S_IFSOCK, SPLICE_F_GIFT, SPLICE_F_MORE, SPLICE_F_MOVE,
+    SPLICE_F_NONBLOCK,
 };
 
 use super::{
@@ -90,9 +91,10 @@ fn pipe_of(file: &File) -> Option<Arc<Pipe>> {
     file.downcast::<PipeEnd>().map(|end| end.pipe().clone())
 }
 
-/// Whether a file can be one side of a splice: descriptors that are no files, and directories, cannot.
+/// Whether a file can be one side of a splice: descriptors that are no files, and directories, cannot. A FIFO that is no
+/// pipe of the sentry's is one of the host's: a standard stream of the container.
 fn can_splice(file: &File) -> bool {
-    matches!(file.inode().kind(), S_IFREG | S_IFCHR | S_IFSOCK)
+    matches!(file.inode().kind(), S_IFREG | S_IFCHR | S_IFSOCK | S_IFIFO)
 }
 
 /// Whether a file is this device of memory's.

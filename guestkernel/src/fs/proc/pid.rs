@@ -432,15 +432,33 @@ fn status(id: Id) -> Result<Vec<u8>> {
     let mask = task.sched.affinity() & u64::MAX.checked_shr(64 - cpus as u32).unwrap_or(u64::MAX);
     let _ = write!(
         out,
-        "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t0-{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
+        "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\nCpus_allowed:\t{mask:x}\nCpus_allowed_list:\t{}\nMems_allowed:\t1\nMems_allowed_list:\t0\nvoluntary_ctxt_switches:\t{}\nnonvoluntary_ctxt_switches:\t{}\n",
         u8::from(task.no_new_privs.load(Ordering::Relaxed)),
         task.seccomp.mode() as u8,
         task.seccomp.count(),
-        cpus - 1,
+        ranges(mask),
         task.sched.switches[0].load(Ordering::Relaxed),
         task.sched.switches[1].load(Ordering::Relaxed),
     );
     Ok(out.into_bytes())
+}
+
+/// The bits of a mask as a list of ranges: `0-2,5`.
+fn ranges(mask: u64) -> String {
+    let mut list = String::new();
+    let mut bit = 0;
+    while bit < u64::BITS {
+        let len = (mask >> bit).trailing_ones();
+        if len != 0 {
+            let comma = if list.is_empty() { "" } else { "," };
+            let _ = write!(list, "{comma}{bit}");
+            if len > 1 {
+                let _ = write!(list, "-{}", bit + len - 1);
+            }
+        }
+        bit += len + 1;
+    }
+    list
 }
 
 fn limits(id: Id) -> Result<Vec<u8>> {
@@ -475,4 +493,25 @@ fn limits(id: Id) -> Result<Vec<u8>> {
 /// One of the tables of mounts, as the process sees them.
 fn mount_table(id: Id, table: fn(&Namespace, &Path) -> Vec<u8>) -> Result<Vec<u8>> {
     Ok(table(&id.task()?.namespaces().mounts, &id.fs()?.root()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ranges;
+
+    #[test]
+    fn masks_are_shown_as_ranges() {
+        let cases = [
+            (0, ""),
+            (1, "0"),
+            (2, "1"),
+            (3, "0-1"),
+            (0b10_0111, "0-2,5"),
+            (u64::MAX, "0-63"),
+            (1 << 63, "63"),
+        ];
+        for (mask, text) in cases {
+            assert_eq!(ranges(mask), text);
+        }
+    }
 }
