@@ -57,6 +57,7 @@ read -t 1 word < /dev/null
 sleep 60 &
 sleep 1
 kill -9 $!
+sleep 1
 rm -r d
 exit 5
 "#;
