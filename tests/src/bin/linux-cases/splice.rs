@@ -8,6 +8,7 @@ use crate::{
 
 const NONBLOCK: i32 = libc::SPLICE_F_NONBLOCK as i32;
 
+/// splice(2).
 fn splice(
     from: i32,
     from_at: Option<&mut i64>,
@@ -16,14 +17,10 @@ fn splice(
     len: usize,
     flags: i32,
 ) -> i64 {
-    let [from_at, to_at] = [from_at, to_at].map(|at| at.map_or(std::ptr::null_mut(), std::ptr::from_mut));
-    call!(SYS_splice, from, from_at, to, to_at, len, flags)
+    between(libc::SYS_splice, (from, from_at), (to, to_at), len, flags)
 }
 
-fn sendfile(to: i32, from: i32, at: Option<&mut i64>, len: usize) -> i64 {
-    call!(SYS_sendfile, to, from, at.map_or(std::ptr::null_mut(), std::ptr::from_mut), len)
-}
-
+/// copy_file_range(2).
 fn copy(
     from: i32,
     from_at: Option<&mut i64>,
@@ -32,8 +29,24 @@ fn copy(
     len: usize,
     flags: i32,
 ) -> i64 {
-    let [from_at, to_at] = [from_at, to_at].map(|at| at.map_or(std::ptr::null_mut(), std::ptr::from_mut));
-    call!(SYS_copy_file_range, from, from_at, to, to_at, len, flags)
+    between(libc::SYS_copy_file_range, (from, from_at), (to, to_at), len, flags)
+}
+
+/// A call that moves bytes between two descriptors, each with the place of an offset.
+fn between(
+    nr: i64,
+    from: (i32, Option<&mut i64>),
+    to: (i32, Option<&mut i64>),
+    len: usize,
+    flags: i32,
+) -> i64 {
+    let [from_at, to_at] = [from.1, to.1].map(|at| at.map_or(std::ptr::null_mut(), std::ptr::from_mut));
+    let [from_at, to_at] = [from_at as i64, to_at as i64];
+    sys::raw(nr, &[from.0.into(), from_at, to.0.into(), to_at, len as i64, flags.into()])
+}
+
+fn sendfile(to: i32, from: i32, at: Option<&mut i64>, len: usize) -> i64 {
+    call!(SYS_sendfile, to, from, at.map_or(std::ptr::null_mut(), std::ptr::from_mut), len)
 }
 
 fn position(fd: i32) -> i64 {
