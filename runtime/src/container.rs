@@ -337,6 +337,21 @@ mod tests {
         }
     }
 
+    /// Waits until nothing holds the container: a process that another test is starting has copies of this one's
+    /// descriptors until it runs its program.
+    fn let_go(container: &Container) {
+        for _ in 0..1000 {
+            let free = File::open(&container.path).is_ok_and(|directory| {
+                !container.is_alive() && Flock::lock(directory, FlockArg::LockExclusiveNonblock).is_ok()
+            });
+            if free {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{} is still held", container.path.display());
+    }
+
     #[test]
     fn an_id_is_taken_once_and_free_again() {
         let root = std::env::temp_dir().join(format!("ringfence-state-{}", std::process::id()));
@@ -347,9 +362,9 @@ mod tests {
         assert!(Container::claim(&root, "a").is_err());
         let (found, known) = Container::find(&root, "a").unwrap();
         assert_eq!(found.status(&known).unwrap(), Status::Creating);
-        drop(alive);
+        drop((alive, lock));
+        let_go(&container);
         assert_eq!(found.status(&known).unwrap(), Status::Stopped);
-        drop(lock);
         assert!(Container::claim(&root, "a").is_err(), "it has a record");
         assert_eq!(Container::all(&root).len(), 1);
         let lock = container.lock().unwrap();
@@ -359,10 +374,12 @@ mod tests {
         assert!(Container::all(&root).is_empty());
         // What killed commands leave: a directory with nothing, or with all but the record.
         fs::create_dir(root.join("b")).unwrap();
-        let (_, lock, alive) = Container::claim(&root, "b").unwrap();
+        let (container, lock, alive) = Container::claim(&root, "b").unwrap();
         assert!(Container::remove_leftovers(&root, "c").is_ok());
         drop((lock, alive));
+        let_go(&container);
         drop(Container::claim(&root, "b").unwrap());
+        let_go(&container);
         Container::remove_leftovers(&root, "b").unwrap();
         assert!(!root.join("b").exists());
         fs::remove_dir_all(&root).unwrap();
