@@ -1,13 +1,13 @@
 //! The seccomp filter of a sandbox process: an allow-list made from the hostcall table plus the little that the
 //! threads need to live. Loaded into all threads before the guest's first instruction.
+//!
+//! The kernel runs the filter once for each system call when it is loaded, and at each `ioctl` thereafter, so it is a
+//! search tree over the numbers and not a list.
 
 use std::collections::BTreeMap;
 
 use hostcall::Hostcall;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch,
-};
+use seccompiler::{BpfProgram, sock_filter};
 
 use crate::{error::Error, vcpu::KVM_PRE_FAULT_MEMORY};
 
@@ -127,37 +127,132 @@ fn bad(error: impl std::fmt::Display) -> Error {
     Error::Config(format!("seccomp filter: {error}"))
 }
 
-/// A rule that holds when `argument & mask == value`.
-fn masked(argument: u8, mask: u64, value: u64) -> Result<SeccompRule, Error> {
-    let operator = SeccompCmpOp::MaskedEq(mask);
-    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value).map_err(bad)?;
-    SeccompRule::new(vec![condition]).map_err(bad)
+/// When a system call is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Rule {
+    Always,
+    /// When the low half of an argument, masked, is one of the values.
+    Argument {
+        index: u32,
+        mask: u32,
+        values: Vec<u32>,
+    },
 }
 
-/// The rules: no entry, forbidden; an empty list, allowed; otherwise one of the rules must hold.
-fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, Error> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALWAYS.iter().map(|nr| (*nr, Vec::new())).collect();
+/// The rules; what has none is forbidden.
+fn rules() -> Result<BTreeMap<u32, Rule>, Error> {
+    let mut rules = BTreeMap::new();
+    let mut add = |nr: i64, rule| u32::try_from(nr).map(|nr| rules.insert(nr, rule)).map_err(bad);
+    for nr in ALWAYS {
+        add(*nr, Rule::Always)?;
+    }
     for call in Hostcall::ALL {
         for name in call.host_syscalls() {
             let nr =
                 number(name).ok_or_else(|| bad(format!("{}: unknown system call {name}", call.name())))?;
-            rules.insert(nr, Vec::new());
+            add(nr, Rule::Always)?;
         }
     }
-    let requests = IOCTLS.iter().map(|request| masked(1, 0xffff_ffff, *request));
-    rules.insert(libc::SYS_ioctl, requests.collect::<Result<_, _>>()?);
+    // The kernel looks at the low half of a request alone; all that are listed fit.
+    let requests = IOCTLS.iter().map(|request| u32::try_from(*request).map_err(bad));
+    let requests = requests.collect::<Result<_, _>>()?;
+    add(libc::SYS_ioctl, Rule::Argument { index: 1, mask: u32::MAX, values: requests })?;
     // Memory is never executable.
-    let executable = libc::PROT_EXEC as u64;
-    rules.insert(libc::SYS_mmap, vec![masked(2, executable, 0)?]);
-    rules.insert(libc::SYS_mprotect, vec![masked(2, executable, 0)?]);
+    let plain = Rule::Argument { index: 2, mask: libc::PROT_EXEC.cast_unsigned(), values: vec![0] };
+    add(libc::SYS_mmap, plain.clone())?;
+    add(libc::SYS_mprotect, plain)?;
     Ok(rules)
+}
+
+/// Instructions of classic BPF as seccomp(2) has them, and where `struct seccomp_data` has its parts.
+mod bpf {
+    pub(super) const LOAD: u16 = 0x20;
+    pub(super) const AND: u16 = 0x54;
+    pub(super) const IF_EQUAL: u16 = 0x15;
+    pub(super) const IF_AT_LEAST: u16 = 0x35;
+    pub(super) const RETURN: u16 = 0x06;
+    pub(super) const NUMBER: u32 = 0;
+    pub(super) const ARCHITECTURE: u32 = 4;
+    pub(super) const ARGUMENTS: u32 = 16;
+    /// `AUDIT_ARCH_X86_64`.
+    pub(super) const X86_64: u32 = 0xc000_003e;
+}
+
+fn step(code: u16, k: u32) -> sock_filter {
+    sock_filter { code, jt: 0, jf: 0, k }
+}
+
+/// A jump over `yes` or `no` instructions.
+fn branch(code: u16, k: u32, yes: usize, no: usize) -> Result<sock_filter, Error> {
+    let short = |distance| u8::try_from(distance).map_err(|_| bad("too long"));
+    Ok(sock_filter { code, jt: short(yes)?, jf: short(no)?, k })
+}
+
+/// What is done for system calls from a number on.
+type Span<'a> = (u32, Option<&'a Rule>);
+
+/// All numbers as spans that are treated alike, in order.
+fn spans(rules: &BTreeMap<u32, Rule>) -> Vec<Span<'_>> {
+    let mut spans: Vec<Span<'_>> = vec![(0, None)];
+    let mut next = 0;
+    for (nr, rule) in rules {
+        if *nr > next {
+            spans.push((next, None));
+        }
+        spans.push((*nr, Some(rule)));
+        next = nr + 1;
+    }
+    spans.push((next, None));
+    // A later one that starts at the same number replaces the one before it; one that is like it goes on.
+    let mut merged: Vec<Span<'_>> = Vec::new();
+    for span in spans {
+        if merged.last().is_some_and(|last| last.0 == span.0) {
+            merged.pop();
+        }
+        if merged.last().is_none_or(|last| last.1 != span.1) {
+            merged.push(span);
+        }
+    }
+    merged
+}
+
+/// The instructions that decide among spans; the number is loaded.
+fn search(spans: &[Span<'_>]) -> Result<BpfProgram, Error> {
+    let allow = step(bpf::RETURN, libc::SECCOMP_RET_ALLOW);
+    let kill = step(bpf::RETURN, libc::SECCOMP_RET_KILL_PROCESS);
+    match spans {
+        [] | [(_, None)] => Ok(vec![kill]),
+        [(_, Some(Rule::Always))] => Ok(vec![allow]),
+        [(_, Some(Rule::Argument { index, mask, values }))] => {
+            let mut program = vec![step(bpf::LOAD, bpf::ARGUMENTS + 8 * index), step(bpf::AND, *mask)];
+            for (at, value) in values.iter().enumerate() {
+                program.push(branch(bpf::IF_EQUAL, *value, values.len() - at, 0)?);
+            }
+            program.extend([kill, allow]);
+            Ok(program)
+        }
+        _ => {
+            let (below, above) = spans.split_at(spans.len() / 2);
+            let from = above.first().map_or(0, |span| span.0);
+            let (below, above) = (search(below)?, search(above)?);
+            let mut program = vec![branch(bpf::IF_AT_LEAST, from, below.len(), 0)?];
+            program.extend(below);
+            program.extend(above);
+            Ok(program)
+        }
+    }
 }
 
 /// The filter as a program.
 pub(crate) fn program() -> Result<BpfProgram, Error> {
-    SeccompFilter::new(rules()?, SeccompAction::KillProcess, SeccompAction::Allow, TargetArch::x86_64)
-        .and_then(TryInto::try_into)
-        .map_err(bad)
+    let mut program = vec![
+        step(bpf::LOAD, bpf::ARCHITECTURE),
+        branch(bpf::IF_EQUAL, bpf::X86_64, 1, 0)?,
+        step(bpf::RETURN, libc::SECCOMP_RET_KILL_PROCESS),
+        step(bpf::LOAD, bpf::NUMBER),
+    ];
+    program.extend(search(&spans(&rules()?))?);
+    Ok(program)
 }
 
 /// Loads the filter into every thread of the process.
@@ -169,19 +264,59 @@ pub(crate) fn load() -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    /// What the filter answers, and in how many steps.
+    fn ask(program: &[sock_filter], architecture: u32, nr: u32, arguments: [u64; 6]) -> (u32, usize) {
+        let (mut at, mut value) = (0, 0);
+        for steps in 1.. {
+            let sock_filter { code, jt, jf, k } = program[at];
+            let take = |holds: bool| usize::from(if holds { jt } else { jf });
+            at += 1;
+            match code {
+                bpf::LOAD if k == bpf::NUMBER => value = nr,
+                bpf::LOAD if k == bpf::ARCHITECTURE => value = architecture,
+                bpf::LOAD => value = arguments[((k - bpf::ARGUMENTS) / 8) as usize] as u32,
+                bpf::AND => value &= k,
+                bpf::IF_EQUAL => at += take(value == k),
+                bpf::IF_AT_LEAST => at += take(value >= k),
+                bpf::RETURN => return (k, steps),
+                _ => panic!("{code:#x}"),
+            }
+        }
+        unreachable!()
+    }
+
     #[test]
     fn every_call_of_the_table_is_allowed() {
         let rules = rules().unwrap();
         for call in Hostcall::ALL {
             for name in call.host_syscalls() {
-                assert!(rules.contains_key(&number(name).unwrap()), "{}: {name}", call.name());
+                let nr = u32::try_from(number(name).unwrap()).unwrap();
+                assert!(rules.contains_key(&nr), "{}: {name}", call.name());
+            }
+        }
+    }
+
+    #[test]
+    fn the_program_is_the_rules() {
+        let (rules, program) = (rules().unwrap(), program().unwrap());
+        for nr in (0..2000).chain([0x4000_0000, 0x4000_0010, u32::MAX]) {
+            for argument in [0, 1, 3, 4, 7, KVM_RUN, 0xae01, 0xffff_0000_0000_0000 | KVM_RUN] {
+                let expected = match rules.get(&nr) {
+                    None => false,
+                    Some(Rule::Always) => true,
+                    Some(Rule::Argument { mask, values, .. }) => values.contains(&(argument as u32 & mask)),
+                };
+                let (answer, steps) = ask(&program, bpf::X86_64, nr, [argument; 6]);
+                assert_eq!(answer == libc::SECCOMP_RET_ALLOW, expected, "{nr} {argument:#x}");
+                assert!(steps < 40);
+                assert_ne!(ask(&program, 0x4000_0003, nr, [argument; 6]).0, libc::SECCOMP_RET_ALLOW);
             }
         }
     }
 
     #[test]
     fn nothing_that_leaves_the_jail_is_allowed() {
-        let rules = rules().unwrap();
+        let program = program().unwrap();
         let forbidden = [
             libc::SYS_socket,
             libc::SYS_connect,
@@ -200,10 +335,8 @@ mod tests {
             libc::SYS_process_vm_readv,
         ];
         for nr in forbidden {
-            assert!(!rules.contains_key(&nr), "{nr}");
+            let (answer, _) = ask(&program, bpf::X86_64, u32::try_from(nr).unwrap(), [0; 6]);
+            assert_eq!(answer, libc::SECCOMP_RET_KILL_PROCESS, "{nr}");
         }
-        assert!(!rules[&libc::SYS_ioctl].is_empty());
-        assert!(!rules[&libc::SYS_mmap].is_empty());
-        assert!(program().is_ok());
     }
 }

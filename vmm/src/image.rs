@@ -7,7 +7,7 @@
 use std::{fs::File, io::Cursor, os::unix::fs::FileExt};
 
 use linux_loader::loader::{KernelLoader, elf::Elf};
-use vm_memory::GuestAddress;
+use vm_memory::{GuestAddress, VolatileMemory, VolatileSlice};
 
 use crate::{
     error::{Context, Error},
@@ -232,37 +232,44 @@ impl<'a> Image<'a> {
         slide: u64,
         program: Option<&Program>,
     ) -> Result<(), Error> {
-        memory.slice(phys, self.len()).map_err(|_| bad("guest memory is too small for it"))?;
+        let place = memory.slice(phys, self.len()).map_err(|_| bad("guest memory is too small for it"))?;
         Elf::load(memory.ram(), Some(GuestAddress(phys)), &mut Cursor::new(self.bytes), None)
             .map_err(|e| Error::Image(e.to_string()))?;
         for code in self.segments.iter().filter(|segment| segment.is_code()) {
-            let place = phys + (code.start - self.start());
+            let start = phys + (code.start - self.start());
             match program {
                 Some(program) => memory
-                    .map_file(place, &program.file, program.image + code.file_start, code.memory_len)
+                    .map_file(start, &program.file, program.image + code.file_start, code.memory_len)
                     .system("map the sentry's code")?,
                 None => {
-                    let start = code.file_start as usize;
-                    let bytes = self.bytes.get(start..start + code.memory_len as usize);
+                    let at = code.file_start as usize;
+                    let bytes = self.bytes.get(at..at + code.memory_len as usize);
                     let bytes = bytes.ok_or_else(|| bad("truncated code"))?;
-                    memory.write(place, bytes).map_err(|_| bad("code outside memory"))?;
+                    memory.write(start, bytes).map_err(|_| bad("code outside memory"))?;
                 }
             }
         }
-        for index in 0..self.relocations.1 {
-            let at = self.relocations.0 + index * RELA_SIZE;
-            let word = |n: u64| u64_at(self.bytes, at + n * 8).ok_or_else(|| bad("truncated relocation"));
-            let (place, info, addend) = (word(0)?, word(1)?, word(2)?);
+        self.relocate(&place, slide)
+    }
+
+    /// Adds `slide` to the words that are addresses, in the image at `place`.
+    fn relocate(&self, place: &VolatileSlice<'_>, slide: u64) -> Result<(), Error> {
+        let start = usize::try_from(self.relocations.0).map_err(|_| bad("truncated relocation"))?;
+        let table = self.bytes.get(start..).unwrap_or_default();
+        let count = usize::try_from(self.relocations.1).map_err(|_| bad("truncated relocation"))?;
+        let (entries, _) = table.as_chunks::<{ RELA_SIZE as usize }>();
+        let entries = entries.get(..count).ok_or_else(|| bad("truncated relocation"))?;
+        for entry in entries {
+            let (words, _) = entry.as_chunks::<8>();
+            let [address, info, addend] = [words[0], words[1], words[2]].map(u64::from_le_bytes);
             if info != R_X86_64_RELATIVE {
                 return Err(bad("has relocations other than R_X86_64_RELATIVE"));
             }
-            let offset = place.wrapping_sub(self.start());
-            if offset.checked_add(8).is_none_or(|end| end > self.len()) {
-                return Err(bad("relocation outside the image"));
-            }
-            memory
-                .write(phys + offset, &addend.wrapping_add(slide).to_le_bytes())
-                .map_err(|_| bad("relocation outside memory"))?;
+            usize::try_from(address.wrapping_sub(self.start()))
+                .ok()
+                .and_then(|offset| place.get_ref::<u64>(offset).ok())
+                .ok_or_else(|| bad("relocation outside the image"))?
+                .store(addend.wrapping_add(slide));
         }
         Ok(())
     }

@@ -1,8 +1,12 @@
 //! The first page tables of a guest: the sentry's image and a direct map, in 4-level format.
 
+use vm_memory::VolatileMemory;
+
 use crate::{error::Error, memory::Memory};
 
 const PAGE: u64 = hostcall::PAGE_SIZE as u64;
+/// Entries of a table.
+const TABLE: u64 = 512;
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
 const ACCESSED: u64 = 1 << 5;
@@ -70,11 +74,20 @@ impl<'a> Tables<'a> {
     ) -> Result<(), Error> {
         let size = SIZES[level];
         let large = if level > 0 { LARGE } else { 0 };
-        for index in 0..len.div_ceil(size) {
-            let offset = index * size;
-            let table = self.table(virt.wrapping_add(offset), level)?;
-            let slot = slot(virt.wrapping_add(offset), level);
-            self.put(table + slot * 8, (phys + offset) | large | access.bits())?;
+        let mut done = 0;
+        while done < len {
+            let from = virt.wrapping_add(done);
+            let table = self.table(from, level)?;
+            let first = slot(from, level);
+            // As many as this table has room for.
+            let count = (len - done).div_ceil(size).min(TABLE - first);
+            let entries = self.memory.slice(table + first * 8, count * 8).map_err(|_| too_small())?;
+            for index in 0..count {
+                let entry = (phys + done + index * size) | large | access.bits();
+                let at = usize::try_from(index * 8).map_err(|_| too_small())?;
+                entries.get_ref(at).map_err(|_| too_small())?.store(entry);
+            }
+            done += count * size;
         }
         Ok(())
     }
@@ -109,7 +122,7 @@ impl<'a> Tables<'a> {
 }
 
 fn slot(virt: u64, level: usize) -> u64 {
-    (virt >> (12 + 9 * level)) & 511
+    (virt >> (12 + 9 * level)) % TABLE
 }
 
 fn too_small() -> Error {
