@@ -7,6 +7,7 @@
 
 mod operation;
 pub mod pi;
+pub mod requeue_pi;
 mod robust;
 pub mod vector;
 
@@ -186,7 +187,16 @@ pub fn wake(addr: u64, count: u32, bits: u32, private: bool) -> Result<u64> {
     if bits == 0 {
         return Err(Errno::EINVAL);
     }
-    Ok(wake_key(&Key::of(addr, private)?, count, bits))
+    let key = Key::of(addr, private)?;
+    if requeue_pi::is_condition(&key) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(wake_key(&key, count, bits))
+}
+
+/// Whether anybody waits for the word to be woken.
+fn has_waiter(key: &Key) -> bool {
+    bucket(key).lock().iter().any(|waiter| *waiter.key.lock() == *key)
 }
 
 fn wake_key(key: &Key, count: u32, bits: u32) -> u64 {
@@ -269,6 +279,9 @@ pub fn requeue_keys(
         && uaccess::load_u32(from)? != expected
     {
         return Err(Errno::EAGAIN);
+    }
+    if requeue_pi::is_condition(&source) {
+        return Err(Errno::EINVAL);
     }
     let woken = wake_key(&source, wake, MATCH_ANY);
     let moved = if source == target { 0 } else { move_waiters(&source, &target, limit) };

@@ -3,7 +3,8 @@
 //! The word holds the owner's thread id, or 0. A locker that finds an owner sets `WAITERS` and waits in a table
 //! here; the owner, whose exchange in user space then fails, hands the lock to the most urgent waiter. While it
 //! holds the lock it runs with the priority of the most urgent waiter (futex(2), "Priority-inheritance
-//! futexes"). A task that ends hands on what it holds; the new owner marks the word with `OWNER_DIED`.
+//! futexes"), and so does the owner of what it waits for itself. A task that ends hands on what it holds; the new owner
+//! marks the word with `OWNER_DIED`.
 //!
 //! A bucket's lock may be held over a page fault; it is taken before an address space's.
 
@@ -24,6 +25,9 @@ const BUCKETS: usize = 64;
 /// When to look again at a word whose owner is just ending, ns.
 const RETRY_NS: u64 = 50_000;
 
+/// Owners that wait for owners, as far as they are followed.
+const CHAIN: usize = 1024;
+
 static TABLE: [Mutex<Vec<State>>; BUCKETS] = [const { Mutex::new(Vec::new()) }; BUCKETS];
 
 /// A futex that somebody waits for.
@@ -37,10 +41,17 @@ struct State {
     unmarked: bool,
 }
 
+/// A task that waits, or is to, for a futex to become its own.
 #[derive(Debug)]
-struct Waiter {
-    task: Arc<Task>,
+pub(super) struct Waiter {
+    pub(super) task: Arc<Task>,
     granted: AtomicBool,
+}
+
+impl Waiter {
+    pub(super) fn new(task: Arc<Task>) -> Arc<Self> {
+        Arc::new(Self { task, granted: AtomicBool::new(false) })
+    }
 }
 
 impl State {
@@ -62,6 +73,7 @@ impl State {
         for other in &self.waiters {
             sched::boost(&self.owner, Some(&other.task));
         }
+        *waiter.task.pi_waits.lock() = None;
         waiter.granted.store(true, Ordering::SeqCst);
         sched::wake(&waiter.task);
     }
@@ -77,9 +89,10 @@ fn exchange(addr: u64, old: u32, new: u32) -> Result<()> {
 }
 
 /// What a look at the word came to.
-enum Look {
+pub(super) enum Look {
     Acquired,
-    Waiting(Arc<Waiter>),
+    /// The task is among the waiters of this owner.
+    Waiting(Arc<Task>),
     /// The word changed, or its owner is just ending.
     Again,
 }
@@ -90,22 +103,44 @@ enum Look {
 /// `EDEADLK`, `EAGAIN` (`only_try`), `ESRCH`, `EINVAL`, `ETIMEDOUT`, `EFAULT`.
 pub fn lock(addr: u64, private: bool, deadline: Option<u64>, only_try: bool) -> Result<()> {
     let key = Key::of(addr, private)?;
-    let me = current().arc();
+    let waiter = Waiter::new(current().arc());
     loop {
-        match look(addr, &key, &me, only_try)? {
+        match look(addr, &key, &waiter, only_try)? {
             Look::Acquired => return Ok(()),
-            Look::Waiting(waiter) => return wait(addr, &key, &waiter, deadline),
-            Look::Again if me.signal_pending() => return Err(Errno::ERESTARTNOINTR),
-            Look::Again => {
-                // Whatever the priorities, the one that ends gets the CPU meanwhile.
-                sched::prepare_to_block(&me, true);
-                sched::block(&me, true, Some(clock::monotonic_ns() + RETRY_NS));
+            Look::Waiting(owner) => {
+                if let Err(error) = spread(&owner, &waiter.task)
+                    && withdraw(&key, &waiter)
+                {
+                    return Err(error);
+                }
+                return wait(addr, &key, &waiter, deadline);
             }
+            Look::Again => pause()?,
         }
     }
 }
 
-fn look(addr: u64, key: &Key, me: &Arc<Task>, only_try: bool) -> Result<Look> {
+/// Lets others run before a word is looked at again.
+///
+/// # Errors
+/// `ERESTARTNOINTR` for a signal.
+pub(super) fn pause() -> Result<()> {
+    let me = current().arc();
+    if me.signal_pending() {
+        return Err(Errno::ERESTARTNOINTR);
+    }
+    // Whatever the priorities, the one that ends gets the CPU meanwhile.
+    sched::prepare_to_block(&me, true);
+    sched::block(&me, true, Some(clock::monotonic_ns() + RETRY_NS));
+    Ok(())
+}
+
+/// Makes the word the task's own if it is free, else the task one of those that wait for it.
+///
+/// # Errors
+/// As [`lock`].
+pub(super) fn look(addr: u64, key: &Key, waiter: &Arc<Waiter>, only_try: bool) -> Result<Look> {
+    let me = &waiter.task;
     let mut bucket = bucket(key).lock();
     let word = uaccess::load_u32(addr)?;
     let owner = word & TID_MASK;
@@ -139,13 +174,56 @@ fn look(addr: u64, key: &Key, me: &Arc<Task>, only_try: bool) -> Result<Look> {
             bucket.len() - 1
         }
     };
-    let waiter = Arc::new(Waiter { task: me.clone(), granted: AtomicBool::new(false) });
     bucket[place].waiters.push(waiter.clone());
+    *me.pi_waits.lock() = Some(*key);
     sched::boost(&bucket[place].owner, Some(me));
-    Ok(Look::Waiting(waiter))
+    Ok(Look::Waiting(bucket[place].owner.clone()))
 }
 
-fn wait(addr: u64, key: &Key, waiter: &Arc<Waiter>, deadline: Option<u64>) -> Result<()> {
+/// Gives the owner of what `owner` waits for itself the priority of `urgent`, and so on.
+///
+/// # Errors
+/// `EDEADLK` when `urgent` would wait for itself.
+pub(super) fn spread(owner: &Arc<Task>, urgent: &Arc<Task>) -> Result<()> {
+    let mut owner = owner.clone();
+    for _ in 0..CHAIN {
+        let Some(key) = *owner.pi_waits.lock() else { return Ok(()) };
+        let next = bucket(&key).lock().iter().find(|state| state.key == key).map(|state| state.owner.clone());
+        let Some(next) = next else { return Ok(()) };
+        if Arc::ptr_eq(&next, urgent) {
+            return Err(Errno::EDEADLK);
+        }
+        sched::boost(&next, Some(urgent));
+        owner = next;
+    }
+    Ok(())
+}
+
+/// Takes a waiter back; false when it owns the futex already.
+fn withdraw(key: &Key, waiter: &Arc<Waiter>) -> bool {
+    let mut bucket = bucket(key).lock();
+    let granted = waiter.granted.load(Ordering::SeqCst);
+    if !granted {
+        let place = bucket.iter().position(|state| state.key == *key);
+        leave(&mut bucket, place, waiter);
+    }
+    !granted
+}
+
+/// Takes a waiter off the futex at `place`.
+fn leave(bucket: &mut Vec<State>, place: Option<usize>, waiter: &Arc<Waiter>) {
+    if let Some(place) = place {
+        bucket[place].waiters.retain(|other| !Arc::ptr_eq(other, waiter));
+    }
+    *waiter.task.pi_waits.lock() = None;
+    tidy(bucket, place);
+}
+
+/// Waits until the futex is the waiter's.
+///
+/// # Errors
+/// `ETIMEDOUT`, `ERESTARTNOINTR`, `EFAULT`.
+pub(super) fn wait(addr: u64, key: &Key, waiter: &Arc<Waiter>, deadline: Option<u64>) -> Result<()> {
     let me = &waiter.task;
     let end = loop {
         sched::prepare_to_block(me, true);
@@ -171,10 +249,7 @@ fn wait(addr: u64, key: &Key, waiter: &Arc<Waiter>, deadline: Option<u64>) -> Re
         tidy(&mut bucket, place);
         return marked;
     }
-    if let Some(place) = place {
-        bucket[place].waiters.retain(|other| !Arc::ptr_eq(other, waiter));
-    }
-    tidy(&mut bucket, place);
+    leave(&mut bucket, place, waiter);
     Err(if end == sched::BlockEnd::TimedOut { Errno::ETIMEDOUT } else { Errno::ERESTARTNOINTR })
 }
 

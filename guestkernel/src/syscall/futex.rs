@@ -9,7 +9,7 @@ use crate::{
     arch::{clock, uaccess},
     errno::{Errno, Result},
     futex::{
-        self, Key, MATCH_ANY, pi,
+        self, Key, MATCH_ANY, pi, requeue_pi,
         vector::{self, VECTOR_MAX, Word},
     },
     task::{current, tree},
@@ -25,6 +25,8 @@ const FUTEX_UNLOCK_PI: u32 = 7;
 const FUTEX_TRYLOCK_PI: u32 = 8;
 const FUTEX_WAIT_BITSET: u32 = 9;
 const FUTEX_WAKE_BITSET: u32 = 10;
+const FUTEX_WAIT_REQUEUE_PI: u32 = 11;
+const FUTEX_CMP_REQUEUE_PI: u32 = 12;
 const FUTEX_LOCK_PI2: u32 = 13;
 const FUTEX_PRIVATE: u32 = 128;
 const FUTEX_CLOCK_REALTIME: u32 = 256;
@@ -42,7 +44,7 @@ pub fn futex(args: &Args) -> Result<u64> {
     let private = op & FUTEX_PRIVATE != 0;
     let realtime = op & FUTEX_CLOCK_REALTIME != 0;
     let command = op & !(FUTEX_PRIVATE | FUTEX_CLOCK_REALTIME);
-    if realtime && !matches!(command, FUTEX_WAIT_BITSET | FUTEX_LOCK_PI2) {
+    if realtime && !matches!(command, FUTEX_WAIT_BITSET | FUTEX_LOCK_PI2 | FUTEX_WAIT_REQUEUE_PI) {
         return Err(Errno::ENOSYS);
     }
     let count = |index: usize| {
@@ -78,6 +80,14 @@ pub fn futex(args: &Args) -> Result<u64> {
         }
         FUTEX_TRYLOCK_PI => pi::lock(addr, private, None, true).map(|()| 0),
         FUTEX_UNLOCK_PI => pi::unlock(addr, private).map(|()| 0),
+        FUTEX_WAIT_REQUEUE_PI => {
+            let until = deadline(args.addr(3), true, realtime)?;
+            requeue_pi::wait(addr, value, private, until, args.addr(4)).map(|()| 0)
+        }
+        FUTEX_CMP_REQUEUE_PI => {
+            let (wake, limit) = (count(2)?, count(3)?);
+            requeue_pi::requeue(addr, args.addr(4), wake, limit, args.uint(5), private)
+        }
         _ => Err(Errno::ENOSYS),
     }
 }

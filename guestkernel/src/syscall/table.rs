@@ -428,7 +428,7 @@ syscalls! {
     199 fremovexattr(Fd, Path) => xattr::fremovexattr, Partial, "No access control lists: system.posix_acl_* is EOPNOTSUPP.";
     200 tkill(Int, Sig) => signal::tkill, Full, "As Linux.";
     201 time(Addr) => time::time, Full, "As Linux.";
-    202 futex(Addr, FutexOp, FutexRest) => futex::futex, Partial, "Priority inheritance without chains of owners that wait themselves; WAIT_REQUEUE_PI and CMP_REQUEUE_PI are ENOSYS.";
+    202 futex(Addr, FutexOp, FutexRest) => futex::futex, Full, "As Linux; a priority that was inherited is kept until the last lock that others wait for is handed on.";
     203 sched_setaffinity(Int, Size, Cpus) => sched::sched_setaffinity, Full, "As Linux.";
     204 sched_getaffinity(Int, Size, OutCpus) => sched::sched_getaffinity, Full, "As Linux.";
     205 set_thread_area(Addr), Absent, "Not offered; obsolete or not in 64-bit Linux.";

@@ -5,6 +5,8 @@
 
 use alloc::vec::Vec;
 
+use crate::errno::{Errno, Result};
+
 bitflags::bitflags! {
     /// A set of capabilities, numbered as `linux/capability.h` does.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,35 +193,107 @@ impl Cred {
         }
     }
 
-    /// The credentials after exec of a file whose set-user-id and set-group-id owners are given, if those
-    /// bits count.
-    #[must_use]
-    pub fn after_exec(&self, setuid: Option<u32>, setgid: Option<u32>) -> Self {
+    /// The credentials after exec of a file, and whether they are more than the caller's ("Transformation of
+    /// capabilities during execve()" of capabilities(7)).
+    ///
+    /// # Errors
+    /// `EPERM` when the bounding set withholds what a program needs that does not know of capabilities.
+    pub fn after_exec(&self, file: &ExecFile) -> Result<AfterExec> {
         let mut new = self.clone();
-        if let Some(uid) = setuid {
-            new.euid = uid;
+        new.euid = file.setuid.unwrap_or(new.euid);
+        new.egid = file.setgid.unwrap_or(new.egid);
+        let (mut permitted, mut effective) = (Caps::empty(), false);
+        if let Some(caps) = file.caps {
+            permitted = self.bounding & caps.permitted | self.inheritable & caps.inheritable;
+            effective = caps.effective;
+            if effective && !permitted.contains(caps.permitted) {
+                return Err(Errno::EPERM);
+            }
         }
-        if let Some(gid) = setgid {
-            new.egid = gid;
+        // A file with capabilities that makes another user root gives that user its capabilities and no more.
+        let mixed = file.caps.is_some() && new.uid != 0 && new.euid == 0;
+        if self.securebits & SECBIT_NOROOT == 0 && (new.uid == 0 || new.euid == 0) && !mixed {
+            permitted = self.bounding | self.inheritable;
+            effective |= new.euid == 0;
         }
-        let changed = new.euid != self.euid || new.egid != self.egid;
-        if changed {
+        let other_ids = new.euid != self.uid || new.egid != self.gid;
+        let gained = !self.permitted.contains(permitted);
+        if file.no_new_privs && (other_ids || gained) {
+            (new.euid, new.egid) = (new.uid, new.gid);
+            permitted &= self.permitted;
+        }
+        (new.suid, new.fsuid) = (new.euid, new.euid);
+        (new.sgid, new.fsgid) = (new.egid, new.egid);
+        if file.caps.is_some() || other_ids {
             new.ambient = Caps::empty();
         }
-        let by_root = self.securebits & SECBIT_NOROOT == 0 && (new.euid == 0 || new.uid == 0);
-        if by_root {
-            new.permitted = self.inheritable | self.bounding;
-            new.effective = if new.euid == 0 { new.permitted } else { new.ambient };
-        } else {
-            new.permitted = new.ambient;
-            new.effective = new.ambient;
-        }
-        new.suid = new.euid;
-        new.fsuid = new.euid;
-        new.sgid = new.egid;
-        new.fsgid = new.egid;
+        new.permitted = permitted | new.ambient;
+        new.effective = if effective { new.permitted } else { new.ambient };
         new.securebits &= !SECBIT_KEEP_CAPS;
-        new
+        let grown = effective || !new.ambient.contains(new.permitted);
+        Ok(AfterExec { secure: other_ids || new.uid != 0 && grown, gained, cred: new })
+    }
+}
+
+/// What a file that is executed says of privileges, as far as it counts where it lies.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExecFile {
+    /// Owner by whose set-user-id bit it runs.
+    pub setuid: Option<u32>,
+    /// Group by whose set-group-id bit it runs.
+    pub setgid: Option<u32>,
+    /// Its capabilities.
+    pub caps: Option<FileCaps>,
+    /// The caller may not gain privileges.
+    pub no_new_privs: bool,
+}
+
+/// See [`Cred::after_exec`].
+#[derive(Clone, Debug)]
+pub struct AfterExec {
+    /// What the program runs with.
+    pub cred: Cred,
+    /// More than its caller (`AT_SECURE`).
+    pub secure: bool,
+    /// More capabilities than its caller.
+    pub gained: bool,
+}
+
+/// A file's capabilities (capabilities(7), "File capabilities").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileCaps {
+    permitted: Caps,
+    inheritable: Caps,
+    effective: bool,
+}
+
+impl FileCaps {
+    /// Decodes `security.capability`, a `struct vfs_cap_data`; `None` for those of another user namespace.
+    ///
+    /// # Errors
+    /// `EINVAL` for a value that is none.
+    pub fn decode(value: &[u8]) -> Result<Option<Self>> {
+        const VERSION: u32 = 0xff00_0000;
+        const EFFECTIVE: u32 = 1;
+        let (words, rest) = value.as_chunks::<4>();
+        let word = |at: usize| words.get(at).copied().map_or(0, u32::from_le_bytes);
+        let magic = word(0);
+        let pairs = match (magic & VERSION, words.len()) {
+            (0x0100_0000, 3) => 1,
+            (0x0200_0000, 5) | (0x0300_0000, 6) => 2,
+            _ => return Err(Errno::EINVAL),
+        };
+        if !rest.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        if word(5) != 0 {
+            return Ok(None);
+        }
+        let set = |first: usize| {
+            let high = if pairs == 2 { word(first + 2) } else { 0 };
+            Caps::from_bits_truncate(u64::from(high) << 32 | u64::from(word(first)))
+        };
+        Ok(Some(Self { permitted: set(1), inheritable: set(2), effective: magic & EFFECTIVE != 0 }))
     }
 }
 
@@ -243,13 +317,55 @@ mod tests {
         assert!(kept.effective.is_empty());
     }
 
+    fn exec(cred: &Cred, file: ExecFile) -> AfterExec {
+        cred.after_exec(&file).unwrap()
+    }
+
     #[test]
     fn exec_by_a_user_drops_all_but_ambient() {
         let cred = Cred { ambient: Caps::NET_RAW, ..user(1000) };
-        let after = cred.after_exec(None, None);
+        let after = exec(&cred, ExecFile::default()).cred;
         assert_eq!((after.permitted, after.effective), (Caps::NET_RAW, Caps::NET_RAW));
-        let root = cred.after_exec(Some(0), None);
+        let root = exec(&cred, ExecFile { setuid: Some(0), ..ExecFile::default() }).cred;
         assert_eq!(root.effective, Caps::ALL);
         assert!(root.ambient.is_empty());
+    }
+
+    fn caps(permitted: Caps, inheritable: Caps, effective: bool) -> ExecFile {
+        ExecFile { caps: Some(FileCaps { permitted, inheritable, effective }), ..ExecFile::default() }
+    }
+
+    #[test]
+    fn a_files_capabilities_are_given_as_far_as_they_may() {
+        let none = Caps::empty();
+        let cred = Cred {
+            permitted: none,
+            effective: none,
+            inheritable: Caps::CHOWN,
+            bounding: Caps::NET_RAW,
+            ..user(1000)
+        };
+        let after = exec(&cred, caps(Caps::NET_RAW, Caps::CHOWN | Caps::FOWNER, true));
+        assert_eq!(after.cred.effective, Caps::NET_RAW | Caps::CHOWN);
+        assert!(after.secure && after.gained);
+        let quiet = exec(&cred, caps(Caps::NET_RAW | Caps::FOWNER, none, false)).cred;
+        assert_eq!((quiet.permitted, quiet.effective), (Caps::NET_RAW, none));
+        assert!(cred.after_exec(&caps(Caps::NET_RAW | Caps::FOWNER, none, true)).is_err());
+        let held = ExecFile { no_new_privs: true, ..caps(Caps::NET_RAW, none, true) };
+        assert!(exec(&cred, held).cred.permitted.is_empty());
+    }
+
+    #[test]
+    fn values_of_capabilities_are_decoded() {
+        let value = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();
+        let decoded = FileCaps::decode(&value(&[0x0200_0001, 1, 2, 4, 0])).unwrap().unwrap();
+        assert!(decoded.effective && decoded.permitted.contains(Caps::CHOWN));
+        assert_eq!(decoded.permitted.bits(), 1 | 1 << 34);
+        assert_eq!(decoded.inheritable.bits(), 2);
+        assert_eq!(FileCaps::decode(&value(&[0x0300_0000, 1, 0, 0, 0, 1000])), Ok(None));
+        for bad in [&[][..], &[0x0200_0000, 1], &[0x0400_0000, 1, 2, 3, 4], &[0x0100_0000, 1, 2, 3]] {
+            assert_eq!(FileCaps::decode(&value(bad)), Err(Errno::EINVAL));
+        }
+        assert_eq!(FileCaps::decode(&[1; 21]), Err(Errno::EINVAL));
     }
 }

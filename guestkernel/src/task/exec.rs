@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering;
 
 use super::{
     AltStack, Task,
-    cred::Cred,
+    cred::{AfterExec, Cred, ExecFile, FileCaps},
     current, personality,
     process::GroupEnd,
     rlimit::{Resource, Rlimits},
@@ -21,6 +21,7 @@ use crate::{
         File, FsContext, Path,
         perm::{self, Who},
         walk::Lookup,
+        xattr,
     },
     mm::{
         Mappable,
@@ -201,7 +202,7 @@ pub fn prepare(request: Request<'_>, file: Arc<File>) -> Result<Prepared> {
 /// What the program may do.
 struct Privileges {
     cred: Cred,
-    /// The file has a set-id bit that counts.
+    /// The file has a set-id bit that counts, or capabilities that the caller has not.
     set_id: bool,
     /// More than its caller (`AT_SECURE`).
     secure: bool,
@@ -212,12 +213,15 @@ struct Privileges {
 /// The credentials that the program runs with, and whether they are more than the caller's.
 fn credentials(file: &Arc<File>, cred: &Cred, no_new_privs: bool) -> Result<Privileges> {
     let attr = file.attr()?;
-    let honoured = !no_new_privs && !file.path().mount.is_nosuid();
-    let setuid = (honoured && attr.mode & 0o4000 != 0).then_some(attr.uid);
-    let setgid = (honoured && attr.mode & 0o2010 == 0o2010).then_some(attr.gid);
-    let new = cred.after_exec(setuid, setgid);
-    let others = new.euid != cred.uid || new.egid != cred.gid;
-    let grown = !new.ambient.contains(new.permitted);
+    let counts = !file.path().mount.is_nosuid();
+    let honoured = counts && !no_new_privs;
+    let of_file = ExecFile {
+        setuid: (honoured && attr.mode & 0o4000 != 0).then_some(attr.uid),
+        setgid: (honoured && attr.mode & 0o2010 == 0o2010).then_some(attr.gid),
+        caps: if counts { capabilities(file)? } else { None },
+        no_new_privs,
+    };
+    let AfterExec { cred: new, secure, gained } = cred.after_exec(&of_file)?;
     let changed = new.euid != cred.euid
         || new.egid != cred.egid
         || new.fsuid != cred.fsuid
@@ -225,11 +229,20 @@ fn credentials(file: &Arc<File>, cred: &Cred, no_new_privs: bool) -> Result<Priv
         || !cred.permitted.contains(new.permitted);
     let unreadable = perm::check(&attr, &who(cred), perm::READ).is_err();
     Ok(Privileges {
-        set_id: setuid.is_some() || setgid.is_some(),
-        secure: others || cred.uid != 0 && grown,
+        set_id: of_file.setuid.is_some() || of_file.setgid.is_some() || gained,
+        secure,
         hidden: new.euid != new.uid || new.egid != new.gid || changed || unreadable,
         cred: new,
     })
+}
+
+/// The capabilities that the file has.
+fn capabilities(file: &Arc<File>) -> Result<Option<FileCaps>> {
+    match file.inode().get_xattr(xattr::CAPABILITY) {
+        Ok(value) => FileCaps::decode(&value),
+        Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The beginning of a script, filled up with zeroes.

@@ -33,6 +33,7 @@ use crate::{
     arch::{UserRegs, context::ThreadContext},
     errno::Result,
     fs::{FdTable, FsContext},
+    futex::Key,
     mem::kstack::KernelStack,
     mm::AddressSpace,
     signal::{Queue, SigSet},
@@ -177,6 +178,8 @@ pub struct Task {
     pub robust_list: AtomicU64,
     /// Futexes with priority inheritance that it holds and others wait for.
     pub pi_held: AtomicU32,
+    /// The one that it waits for.
+    pub pi_waits: SpinLock<Option<Key>>,
     /// Signal on the parent thread's end.
     pub death_signal: AtomicU32,
     /// -20 … 19.
@@ -243,6 +246,7 @@ impl Task {
             personality: AtomicU32::new(0),
             robust_list: AtomicU64::new(0),
             pi_held: AtomicU32::new(0),
+            pi_waits: SpinLock::new(None),
             death_signal: AtomicU32::new(0),
             nice: AtomicI32::new(0),
             reset_on_fork: AtomicBool::new(false),

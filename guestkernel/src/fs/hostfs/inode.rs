@@ -6,7 +6,7 @@ use alloc::{
     vec::Vec,
 };
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use hostcall::{Attr, FileSystemStat, Handle, SetAttr, SetAttrValid};
+use hostcall::{Attr, FileSystemStat, Handle, SetAttr, SetAttrValid, Timespec};
 use linux_raw_sys::general::{
     O_ACCMODE, O_RDONLY, O_WRONLY, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
 };
@@ -47,6 +47,8 @@ pub struct HostInode {
     pub(super) mapping: SpinLock<Weak<HostMapping>>,
     /// Who maps it.
     pub(super) mappers: Mappers,
+    /// The time of its last change when the host said that it has no capabilities: each exec asks.
+    pub(super) incapable: SpinLock<Option<Timespec>>,
     /// Target of a symbolic link.
     target: Once<Arc<[u8]>>,
     /// A FIFO's pipe, while anything has it open.
@@ -70,6 +72,7 @@ impl HostInode {
             chunks: SpinLock::new(Chunks::default()),
             mapping: SpinLock::new(Weak::new()),
             mappers: Mappers::new(),
+            incapable: SpinLock::new(None),
             target: Once::new(),
             pipe: SpinLock::new(Weak::new()),
             listing: SpinLock::new(None),

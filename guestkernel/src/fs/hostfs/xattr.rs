@@ -69,8 +69,26 @@ impl HostInode {
         if !is_shared(name) || !self.has_xattrs() {
             return Err(Errno::ENODATA);
         }
+        if name == xattr::CAPABILITY {
+            return self.capability();
+        }
         self.ready(1)?;
         fetch(|buffer, len| self.fs.host.get_xattr(self.handle(), name, buffer, len))
+    }
+
+    /// The file's capabilities. That there are none is remembered until the file changes.
+    fn capability(&self) -> Result<Vec<u8>> {
+        let changed = self.attr.lock().ctime;
+        if *self.incapable.lock() == Some(changed) {
+            return Err(Errno::ENODATA);
+        }
+        self.ready(1)?;
+        let value =
+            fetch(|buffer, len| self.fs.host.get_xattr(self.handle(), xattr::CAPABILITY, buffer, len));
+        if matches!(value, Err(Errno::ENODATA | Errno::EOPNOTSUPP)) {
+            *self.incapable.lock() = Some(changed);
+        }
+        value
     }
 
     /// Sets or removes a value.
@@ -90,6 +108,7 @@ impl HostInode {
                 self.fs.host.set_xattr(self.handle(), name, buffer, value.len(), flags)
             })?,
         }
+        *self.incapable.lock() = None;
         self.attr.lock().ctime = crate::fs::anon::now();
         Ok(())
     }

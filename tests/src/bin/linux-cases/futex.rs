@@ -9,20 +9,20 @@ use crate::{
     sys::{self, call},
 };
 
-const WAIT: i32 = 0;
-const WAKE: i32 = 1;
+pub(crate) const WAIT: i32 = 0;
+pub(crate) const WAKE: i32 = 1;
 const REQUEUE: i32 = 3;
 const CMP_REQUEUE: i32 = 4;
 const WAKE_OP: i32 = 5;
-const LOCK_PI: i32 = 6;
-const UNLOCK_PI: i32 = 7;
+pub(crate) const LOCK_PI: i32 = 6;
+pub(crate) const UNLOCK_PI: i32 = 7;
 const TRYLOCK_PI: i32 = 8;
 const WAIT_BITSET: i32 = 9;
 const WAKE_BITSET: i32 = 10;
 const LOCK_PI2: i32 = 13;
-const PRIVATE: i32 = 128;
+pub(crate) const PRIVATE: i32 = 128;
 const REALTIME: i32 = 256;
-const WAITERS: u32 = 0x8000_0000;
+pub(crate) const WAITERS: u32 = 0x8000_0000;
 const OWNER_DIED: u32 = 0x4000_0000;
 const SYS_FUTEX_WAITV: i64 = 449;
 const SYS_FUTEX_WAKE: i64 = 454;
@@ -32,11 +32,11 @@ const SYS_FUTEX_REQUEUE: i64 = 456;
 const U32: i64 = 2;
 
 /// Words that threads share; leaked, as cases are short.
-fn words<const N: usize>() -> &'static [AtomicU32; N] {
+pub(crate) fn words<const N: usize>() -> &'static [AtomicU32; N] {
     Box::leak(Box::new([const { AtomicU32::new(0) }; N]))
 }
 
-fn futex(word: &AtomicU32, op: i32, value: u32, four: i64, five: i64, six: i64) -> i64 {
+pub(crate) fn futex(word: &AtomicU32, op: i32, value: u32, four: i64, five: i64, six: i64) -> i64 {
     call!(SYS_futex, word.as_ptr(), op, value, four, five, six)
 }
 
@@ -53,7 +53,7 @@ fn ms(milliseconds: i64) -> [i64; 2] {
 }
 
 /// An absolute time so many milliseconds from now.
-fn from_now(clock: i32, milliseconds: i64) -> [i64; 2] {
+pub(crate) fn from_now(clock: i32, milliseconds: i64) -> [i64; 2] {
     let mut now = [0i64; 2];
     call!(SYS_clock_gettime, clock, now.as_mut_ptr());
     let ns = now[1] + milliseconds % 1000 * 1_000_000;
@@ -61,7 +61,7 @@ fn from_now(clock: i32, milliseconds: i64) -> [i64; 2] {
 }
 
 /// Repeats a call that wakes until it has woken as many; other threads come to wait in their own time.
-fn until(count: i64, mut call: impl FnMut() -> i64) -> i64 {
+pub(crate) fn until(count: i64, mut call: impl FnMut() -> i64) -> i64 {
     let mut sum = 0;
     for _ in 0..5000 {
         match call() {

@@ -9,10 +9,12 @@
 mod bomb;
 mod clock;
 mod exec;
+mod exec_caps;
 mod exec_tools;
 mod fallocate;
 mod files;
 mod futex;
+mod futex_pi;
 mod harness;
 mod inet;
 mod inet_tables;
@@ -93,6 +95,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     process::CASES,
     sched::CASES,
     futex::CASES,
+    futex_pi::CASES,
     timer::CASES,
     timer_posix::CASES,
     clock::CASES,
@@ -121,6 +124,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     task_ns::CASES,
     vdso::CASES,
     exec::CASES,
+    exec_caps::CASES,
     rseq::CASES,
     pty::CASES,
     pty_line::CASES,
