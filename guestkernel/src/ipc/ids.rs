@@ -105,6 +105,11 @@ impl<T> Ids<T> {
         self.slots.iter().map(|(&place, slot)| (id(place, slot.round), &slot.object))
     }
 
+    /// All objects, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.values_mut().map(|slot| &mut slot.object)
+    }
+
     /// Adds what `make` gives for its id.
     ///
     /// # Errors

@@ -8,13 +8,19 @@
 //! while a table is locked.
 
 pub mod ids;
+pub mod msg;
 pub mod perm;
+pub mod sem;
 pub mod shm;
 #[cfg(test)]
 mod tests;
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use crate::{
     arch::{clock, try_current},
+    errno::{Errno, Result},
+    mem::frame,
     sync::SpinLock,
     task::namespace::Identity,
 };
@@ -33,13 +39,50 @@ pub struct Namespace {
     pub identity: Identity,
     /// Shared memory.
     pub shm: SpinLock<shm::Table>,
+    /// Semaphores.
+    pub sem: SpinLock<sem::Table>,
+    /// Message queues.
+    pub msg: SpinLock<msg::Table>,
 }
 
 impl Namespace {
     /// One without objects.
     #[must_use]
     pub const fn new(identity: Identity) -> Self {
-        Self { identity, shm: SpinLock::new(shm::Table::new()) }
+        Self {
+            identity,
+            shm: SpinLock::new(shm::Table::new()),
+            sem: SpinLock::new(sem::Table::new()),
+            msg: SpinLock::new(msg::Table::new()),
+        }
+    }
+}
+
+/// Part of memory that semaphores and messages may take.
+const SHARE: u64 = 16;
+/// What they take, in the whole sandbox, bytes.
+static CHARGED: AtomicU64 = AtomicU64::new(0);
+
+/// A part of that, until it is dropped.
+#[derive(Debug)]
+struct Charge(u64);
+
+impl Charge {
+    /// # Errors
+    /// `ENOMEM`.
+    fn new(bytes: u64) -> Result<Self> {
+        let limit = frame::stats().total / SHARE;
+        let charge = Self(bytes);
+        if CHARGED.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) > limit {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(charge)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        CHARGED.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 

@@ -64,6 +64,12 @@ impl Record {
     const fn pages(&self) -> u64 {
         self.size.div_ceil(PAGE_SIZE)
     }
+
+    /// Bytes of memory that it takes.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        self.segment.memory.resident_pages() * PAGE_SIZE
+    }
 }
 
 /// A segment's memory.

@@ -12,6 +12,8 @@ pub mod futex;
 pub mod inotify;
 pub mod ioprio;
 mod ipc;
+pub mod ipc_msg;
+pub mod ipc_sem;
 pub mod ipc_shm;
 pub mod kcmp;
 pub mod mempolicy;

@@ -77,6 +77,9 @@ fn join(me: &Task, flags: Flags, from: Arc<Namespaces>) -> Result<()> {
         join_mounts(me, &from)?;
         new = new.join(Kind::Mount, &from);
     }
+    if flags.contains(Flags::NEWIPC) {
+        me.undo_semaphores();
+    }
     me.set_namespaces(new);
     Ok(())
 }

@@ -5,9 +5,10 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, dirent, encode, file, futex, inotify, ioprio, ipc_shm, kcmp, mempolicy, misc, mm,
-    mount, mount_api, namespace, pages, path, pidfd, pipe, poll, posix_timer, prctl, process, process_vm,
-    resource, sched, seccomp, signal, signalfd, socket, stat, time, timerfd, transfer, xattr,
+    Args, absent, cred, dirent, encode, file, futex, inotify, ioprio, ipc_msg, ipc_sem, ipc_shm, kcmp,
+    mempolicy, misc, mm, mount, mount_api, namespace, pages, path, pidfd, pipe, poll, posix_timer, prctl,
+    process, process_vm, resource, sched, seccomp, signal, signalfd, socket, stat, time, timerfd, transfer,
+    xattr,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -290,14 +291,14 @@ syscalls! {
     61 wait4(Int, OutStatus, Wait, OutWaitUsage) => process::wait4, Full, "As Linux.";
     62 kill(Int, Sig) => signal::kill, Full, "As Linux.";
     63 uname(OutNames) => misc::uname, Full, "Says Linux 6.12 and x86_64.";
-    64 semget(Int, Int, Hex), Absent, "Not implemented yet.";
-    65 semop(Int, Addr, Size), Absent, "Not implemented yet.";
-    66 semctl(Int, Int, Int, Hex), Absent, "Not implemented yet.";
+    64 semget(Int, Int, Hex) => ipc_sem::semget, Full, "As Linux.";
+    65 semop(Int, Addr, Size) => ipc_sem::semop, Full, "As Linux.";
+    66 semctl(Int, Int, Int, Hex) => ipc_sem::semctl, Full, "As Linux.";
     67 shmdt(Addr) => ipc_shm::shmdt, Full, "As Linux.";
-    68 msgget(Int, Hex), Absent, "Not implemented yet.";
-    69 msgsnd(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
-    70 msgrcv(Int, Addr, Size, Long, Hex), Absent, "Not implemented yet.";
-    71 msgctl(Int, Int, Addr), Absent, "Not implemented yet.";
+    68 msgget(Int, Hex) => ipc_msg::msgget, Full, "As Linux.";
+    69 msgsnd(Int, Addr, Size, Hex) => ipc_msg::msgsnd, Full, "As Linux.";
+    70 msgrcv(Int, Addr, Size, Long, Hex) => ipc_msg::msgrcv, Partial, "As Linux; of several who wait for one message, any may get it.";
+    71 msgctl(Int, Int, Addr) => ipc_msg::msgctl, Full, "As Linux.";
     72 fcntl(Fd, Fcntl, FcntlRest) => file::fcntl, Partial, "No leases, notices of changes, signals on readiness (F_SETLEASE, F_NOTIFY, F_SETOWN, F_SETSIG): EINVAL.";
     73 flock(Fd, Flock) => file::flock, Full, "As Linux.";
     74 fsync(Fd) => file::fsync, Full, "As Linux.";
@@ -446,7 +447,7 @@ syscalls! {
     217 getdents64(Fd, OutEntries64, Size) => dirent::getdents64, Full, "As Linux.";
     218 set_tid_address(Addr) => process::set_tid_address, Full, "As Linux.";
     219 restart_syscall() => signal::restart_syscall, Full, "As Linux.";
-    220 semtimedop(Int, Addr, Size, Timespec), Absent, "Not implemented yet.";
+    220 semtimedop(Int, Addr, Size, Timespec) => ipc_sem::semtimedop, Full, "As Linux.";
     221 fadvise64(Fd, Long, Size, FileAdvice) => file::fadvise64, Full, "As Linux.";
     222 timer_create(Clock, Addr, Addr) => posix_timer::timer_create, Full, "As Linux.";
     223 timer_settime(Int, Hex, Addr, Addr) => posix_timer::timer_settime, Full, "As Linux.";

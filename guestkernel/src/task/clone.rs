@@ -163,6 +163,9 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     let mut child = Task::build(tid, process, ctx, Some(stack), me.cred(), parts);
     inherit(&mut child, me, args);
     *child.namespaces.get_mut() = namespaces;
+    if flags.contains(Flags::SYSVSEM) {
+        *child.sem_undo.get_mut() = Some(me.sem_undo());
+    }
     let child = Arc::new(child);
     // Before the child can be seen: from there on nothing may fail.
     let pidfd = if flags.contains(Flags::PIDFD) { Some(make_pidfd(me, &child, args)?) } else { None };
@@ -315,8 +318,13 @@ pub fn unshare(flags: Flags) -> Result<()> {
     if own_fs {
         fs = fs.fork();
     }
-    if flags.intersects(namespace::NEW) {
-        me.set_namespaces(me.namespaces().unshare(flags, &fs)?);
+    let namespaces =
+        if flags.intersects(namespace::NEW) { Some(me.namespaces().unshare(flags, &fs)?) } else { None };
+    if flags.intersects(Flags::SYSVSEM | Flags::NEWIPC) {
+        me.undo_semaphores();
+    }
+    if let Some(namespaces) = namespaces {
+        me.set_namespaces(namespaces);
     }
     if own_fs {
         drop(me.set_fs(Some(fs)));

@@ -55,6 +55,7 @@ pub fn exit_thread(status: i32) -> ! {
             strace::ended(me.tid(), status);
         }
         release_memory(&me);
+        me.undo_semaphores();
         drop(me.set_files(None));
         drop(me.set_fs(None));
         // Mounts of its own go with it, not with the zombie.

@@ -34,6 +34,7 @@ use crate::{
     errno::Result,
     fs::{FdTable, FsContext},
     futex::Key,
+    ipc::sem::Undo,
     mem::kstack::KernelStack,
     mm::AddressSpace,
     signal::{Queue, SigSet},
@@ -163,6 +164,8 @@ pub struct Task {
     fs: SpinLock<Option<Arc<FsContext>>>,
     cred: SpinLock<Arc<Cred>>,
     namespaces: SpinLock<Arc<namespace::Namespaces>>,
+    /// What its semaphore operations have to take back; threads share it.
+    sem_undo: SpinLock<Option<Arc<Undo>>>,
     comm: SpinLock<[u8; 16]>,
     /// Signals.
     pub signals: TaskSignals,
@@ -238,6 +241,7 @@ impl Task {
             fs: SpinLock::new(parts.fs),
             cred: SpinLock::new(cred),
             namespaces: SpinLock::new(namespace::initial()),
+            sem_undo: SpinLock::new(None),
             comm: SpinLock::new([0; 16]),
             signals: TaskSignals::default(),
             clear_child_tid: AtomicU64::new(0),
@@ -347,6 +351,18 @@ impl Task {
     pub fn set_namespaces(&self, namespaces: Arc<namespace::Namespaces>) {
         let old = core::mem::replace(&mut *self.namespaces.lock(), namespaces);
         drop(old);
+    }
+
+    /// Where its semaphore operations note what is to be taken back.
+    pub fn sem_undo(&self) -> Arc<Undo> {
+        let namespaces = self.namespaces();
+        self.sem_undo.lock().get_or_insert_with(|| Undo::new(namespaces.ipc.clone())).clone()
+    }
+
+    /// Takes back what its semaphore operations did, unless others share it.
+    pub fn undo_semaphores(&self) {
+        let undo = self.sem_undo.lock().take();
+        drop(undo);
     }
 
     /// Its credentials.

@@ -1,6 +1,12 @@
 //! What a container costs while it lives and leaves when it ends.
 
-use std::{collections::BTreeSet, fs, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::Child,
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -159,14 +165,20 @@ pub(super) fn nothing_is_left_after_kill() -> Result<String> {
     Ok(format!("{count} times"))
 }
 
-pub(super) fn idle_memory() -> Result<String> {
-    let bundle = Bundle::new("idle", &["sh", "-c", "echo up; exec sleep 30"])?;
+/// A container that sleeps, and its sandbox process.
+fn sleeper() -> Result<(Bundle, Child, u32)> {
+    let bundle = Bundle::new("idle", &["sh", "-c", "echo up; exec sleep 300"])?;
     let mut child = start(&runtime(), &bundle.path, &id())?;
     let mut first = [0; 3];
     std::io::Read::read_exact(child.stdout.as_mut().context("stdout")?, &mut first)
         .context("it does not start")?;
     thread::sleep(Duration::from_millis(500));
     let pid = sandbox_of(child.id()).context("no sandbox process")?;
+    Ok((bundle, child, pid))
+}
+
+pub(super) fn idle_memory() -> Result<String> {
+    let (_bundle, mut child, pid) = sleeper()?;
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let private: u64 = text
         .lines()
@@ -177,4 +189,27 @@ pub(super) fn idle_memory() -> Result<String> {
     let _ = finish(child)?;
     ensure!(private <= 16 << 10, "{private} KiB");
     Ok(format!("{private} KiB private"))
+}
+
+/// Time that all threads of a process have run, ns.
+fn cpu_time(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        sum += text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok()).context(text)?;
+    }
+    Ok(sum)
+}
+
+/// An idle sandbox uses less than a thousandth of a CPU.
+pub(super) fn idle_time() -> Result<String> {
+    let (_bundle, mut child, pid) = sleeper()?;
+    thread::sleep(Duration::from_secs(2));
+    let (begin, before) = (Instant::now(), cpu_time(pid)?);
+    thread::sleep(Duration::from_secs(10));
+    let (time, used) = (begin.elapsed(), cpu_time(pid)? - before);
+    child.kill()?;
+    let _ = finish(child)?;
+    ensure!(u128::from(used) * 1000 < time.as_nanos(), "{used} ns of {time:?}");
+    Ok(format!("{used} ns in {} s", time.as_secs()))
 }

@@ -21,7 +21,7 @@ const DEATHS: usize = 20;
 const AGAIN: usize = 8;
 
 /// Families that need more rights than a container has by default.
-const ADMIN: &[&str] = &["ns/", "mount/", "mntns/", "userns/", "pidns/", "perm/", "shm/"];
+const ADMIN: &[&str] = &["ns/", "mount/", "mntns/", "userns/", "pidns/", "perm/", "shm/", "sem/", "msg/"];
 
 /// What each case wrote, with how it ended.
 type Results = BTreeMap<String, String>;

@@ -65,6 +65,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("oci-validation", oci::validation),
     ("oci-killed", oci::killed),
     ("idle-memory", life::idle_memory),
+    ("idle-time", life::idle_time),
     ("nothing-is-left", life::nothing_is_left),
     ("nothing-is-left-after-kill", life::nothing_is_left_after_kill),
     ("memory-bombs", memory::bombs),

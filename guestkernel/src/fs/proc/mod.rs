@@ -10,6 +10,7 @@ mod pages;
 mod pid;
 mod settings;
 mod system;
+mod sysvipc;
 
 use alloc::{boxed::Box, format, sync::Arc, vec::Vec};
 
@@ -50,7 +51,7 @@ pub fn root() -> Arc<dyn Inode> {
     dir(1, Root)
 }
 
-static NAMES: Table<18> = Table::new([
+static NAMES: Table<19> = Table::new([
     (b"cmdline", FILE, || text(10, || b"\n".to_vec())),
     (b"cpuinfo", FILE, || text(11, system::cpuinfo)),
     (b"filesystems", FILE, || text(12, system::filesystems)),
@@ -65,6 +66,7 @@ static NAMES: Table<18> = Table::new([
     (b"devices", FILE, || text(21, system::devices)),
     (b"partitions", FILE, || text(22, || b"major minor  #blocks  name\n\n".to_vec())),
     (b"sys", DIR, settings::root),
+    (b"sysvipc", DIR, sysvipc::root),
     (b"self", LINK, || link(24, || format!("{}", current().process.pid))),
     (b"thread-self", LINK, || link(25, || format!("{}/task/{}", current().process.pid, current().tid()))),
     (b"mounts", LINK, || link(26, || "self/mounts".into())),

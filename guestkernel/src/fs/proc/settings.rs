@@ -40,7 +40,7 @@ pub(super) fn root() -> Arc<Node> {
 }
 
 /// A table by reference.
-struct Ref<const N: usize>(&'static Table<N>);
+pub(super) struct Ref<const N: usize>(pub(super) &'static Table<N>);
 
 impl<const N: usize> crate::fs::static_fs::Names for Ref<N> {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {

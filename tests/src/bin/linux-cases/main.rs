@@ -39,6 +39,7 @@ mod mount_ns;
 mod mount_share;
 mod mount_tools;
 mod mount_umount;
+mod msg;
 mod out;
 mod perm;
 mod process;
@@ -48,6 +49,7 @@ mod pty_line;
 mod pty_tools;
 mod rseq;
 mod sched;
+mod sem;
 mod shm;
 mod signal;
 mod signalfd;
@@ -146,6 +148,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     mount_share::CASES,
     mount_api::CASES,
     mount_ns::CASES,
+    msg::CASES,
+    sem::CASES,
     shm::CASES,
 ];
 
