@@ -90,7 +90,8 @@ impl HostInode {
                 self.fs.host.set_xattr(self.handle(), name, buffer, value.len(), flags)
             })?,
         }
-        self.attr.lock().ctime = crate::fs::anon::now();
+        let _attr = self.attr.lock();
+        self.touched();
         Ok(())
     }
 
