@@ -22,9 +22,22 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// A bundle whose process runs `args`.
     pub(crate) fn new(name: &str, args: &[&str]) -> Result<Self> {
+        Self::on(name, args, None)
+    }
+
+    /// The same with a root that is a mount of its own, made by `mount` with these arguments.
+    pub(crate) fn mounted(name: &str, args: &[&str], words: &[&str]) -> Result<Self> {
+        Self::on(name, args, Some(words))
+    }
+
+    fn on(name: &str, args: &[&str], disk: Option<&[&str]>) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("ringfence-{name}-{}", std::process::id()));
         let root = path.join("rootfs");
         let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&root).context("rootfs")?;
+        if let Some(words) = disk {
+            mount(words, &root)?;
+        }
         for directory in ["bin", "etc", "proc", "dev", "sys", "tmp", "root"] {
             fs::create_dir_all(root.join(directory)).context("rootfs")?;
         }
@@ -38,7 +51,14 @@ impl Bundle {
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
         fs::write(root.join("etc/group"), "root:x:0:\n")?;
         fs::write(root.join("etc/os-release"), "NAME=\"test\"\nID=test\n")?;
-        Self::with_root(path, false, args)
+        Self::with_root(path, disk.is_some(), args)
+    }
+
+    /// Adds a program of the tests to the root.
+    pub(crate) fn add_program(&self, name: &str) -> Result<()> {
+        let programs = std::env::var_os("RINGFENCE_TEST_PROGRAMS").context("no RINGFENCE_TEST_PROGRAMS")?;
+        fs::copy(Path::new(&programs).join(name), self.file(name)).with_context(|| name.to_owned())?;
+        Ok(())
     }
 
     /// A bundle whose root is the Debian system of applications; what it writes goes to memory and is gone with it.
@@ -115,7 +135,8 @@ fn applications() -> Result<PathBuf> {
     Ok(place)
 }
 
-fn mount(words: &[&str], place: &Path) -> Result<()> {
+/// Mounts something at a place.
+pub(crate) fn mount(words: &[&str], place: &Path) -> Result<()> {
     let status = Command::new("mount").args(words).arg(place).status().context("mount")?;
     anyhow::ensure!(status.success(), "mount {words:?}: {status}");
     Ok(())

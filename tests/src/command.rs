@@ -40,7 +40,7 @@ pub(crate) fn start(program: &str, bundle: &Path, id: &str) -> Result<Child> {
 }
 
 /// The same, started by the command `wrapper`.
-fn start_under(wrapper: &[&str], program: &str, bundle: &Path, id: &str) -> Result<Child> {
+pub(crate) fn start_under(wrapper: &[&str], program: &str, bundle: &Path, id: &str) -> Result<Child> {
     let mut words = wrapper.iter().chain([&program, &"run", &"--bundle"]);
     let mut command = Command::new(words.next().context("no program")?);
     command

@@ -1,5 +1,5 @@
-//! Laying out a guest for its first instruction: boot page, event page, call pages, boot stack, image, page
-//! tables, in that order from 4 KiB up, so that all of them lie in a few consecutive host pages.
+//! Laying out a guest for its first instruction: page of misses, boot page, event page, call pages, boot stack, image, page
+//! tables, in that order from 0 up, so that all of them lie in a few consecutive host pages.
 
 use hostcall::{BOOT_MAGIC, BOOT_VERSION, BootFlags, BootInfo, MAX_REGIONS, MemoryRegion};
 use zerocopy::{FromZeros, IntoBytes};
@@ -15,6 +15,7 @@ use crate::{
 const PAGE: u64 = hostcall::PAGE_SIZE as u64;
 const BOOT_INFO: u64 = PAGE;
 const EVENTS: u64 = 2 * PAGE;
+const MISSES: u64 = 0;
 const CALLS: u64 = 3 * PAGE;
 const STACK: u64 = 64 * 1024;
 /// First address of the region in which the direct map's base is chosen, and how many 512 GiB steps there are.
@@ -117,6 +118,7 @@ impl Boot {
         info.image_phys = image_phys;
         info.calls = CALLS;
         info.events = EVENTS;
+        info.misses = MISSES;
         info.window_start = window_start;
         info.window_len = window_len;
         info.xcr0 = features.xcr0;
@@ -127,6 +129,7 @@ impl Boot {
             stack: direct_map + stack + STACK,
             boot_info: direct_map + BOOT_INFO,
             page_table: tables.root(),
+            misses: Some(MISSES),
         };
         Ok(Self { start, calls: CALLS, events: EVENTS, slide, info })
     }

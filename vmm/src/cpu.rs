@@ -3,7 +3,9 @@
 //! Only states that both VMX and SVM accept: valid flat segments, a busy TSS, long mode from the first
 //! instruction.
 
-use kvm_bindings::{CpuId, kvm_dtable, kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs};
+use kvm_bindings::{
+    CpuId, Msrs, kvm_dtable, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcr, kvm_xcrs,
+};
 use kvm_ioctls::VcpuFd;
 
 use crate::error::{Context, Error};
@@ -26,6 +28,11 @@ const CR4_OSXSAVE: u64 = 1 << 18;
 const CR4_SMEP: u64 = 1 << 20;
 const CR4_SMAP: u64 = 1 << 21;
 const EFER: u64 = 1 | 1 << 8 | 1 << 10 | 1 << 11;
+/// KVM's registers for asynchronous page faults: vector of the interrupt, then address and flags.
+const MSR_MISS_VECTOR: u32 = 0x4b56_4d06;
+const MSR_MISS_AREA: u32 = 0x4b56_4d02;
+/// Enabled, and the interrupt when a page is there. Faults come in ring 3 only.
+const MISS_FLAGS: u64 = 1 | 1 << 3;
 const APIC_BASE: u64 = 0xfee0_0000;
 const APIC_X2: u64 = 1 << 10 | 1 << 11;
 const APIC_BSP: u64 = 1 << 8;
@@ -138,6 +145,9 @@ impl Features {
             ..Default::default()
         })
         .kvm("KVM_SET_REGS")?;
+        if let Some(misses) = start.misses {
+            report_misses(vcpu, misses + u64::from(start.index) * size_of::<hostcall::MissArea>() as u64)?;
+        }
         if start.index != 0 {
             let runnable = kvm_mp_state { mp_state: kvm_bindings::KVM_MP_STATE_RUNNABLE };
             vcpu.set_mp_state(runnable).kvm("KVM_SET_MP_STATE")?;
@@ -172,6 +182,17 @@ impl Features {
     }
 }
 
+/// Has KVM say when it cannot give ring 3 a page at once. Where it does not know how, a page that cannot be given at all
+/// stops its program for good.
+fn report_misses(vcpu: &VcpuFd, area: u64) -> Result<(), Error> {
+    let set = |index, data| kvm_msr_entry { index, data, ..Default::default() };
+    let entries =
+        [set(MSR_MISS_VECTOR, u64::from(hostcall::MISS_VECTOR)), set(MSR_MISS_AREA, area | MISS_FLAGS)];
+    let msrs = Msrs::from_entries(&entries).map_err(|e| Error::Config(format!("MSR list: {e:?}")))?;
+    // It says how many it knows.
+    vcpu.set_msrs(&msrs).kvm("KVM_SET_MSRS").map(drop)
+}
+
 /// Where a vCPU starts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
@@ -182,4 +203,6 @@ pub(crate) struct Start {
     pub(crate) boot_info: u64,
     /// Guest-physical address of the root page table.
     pub(crate) page_table: u64,
+    /// Guest-physical address of the first vCPU's [`MissArea`](hostcall::MissArea).
+    pub(crate) misses: Option<u64>,
 }

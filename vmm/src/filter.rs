@@ -50,6 +50,9 @@ const KVM_SET_SREGS: u64 = 0x4138_ae84;
 const KVM_TRANSLATE: u64 = 0xc018_ae85;
 const KVM_SET_CPUID2: u64 = 0x4008_ae90;
 const KVM_SET_MP_STATE: u64 = 0x4004_ae99;
+const KVM_SET_MSRS: u64 = 0x4008_ae89;
+const KVM_GET_VCPU_EVENTS: u64 = 0x8040_ae9f;
+const KVM_SET_VCPU_EVENTS: u64 = 0x4040_aea0;
 const KVM_SET_XCRS: u64 = 0x4188_aea7;
 
 /// Requests that ioctl may make.
@@ -63,6 +66,9 @@ const IOCTLS: &[u64] = &[
     KVM_TRANSLATE,
     KVM_SET_CPUID2,
     KVM_SET_MP_STATE,
+    KVM_SET_MSRS,
+    KVM_GET_VCPU_EVENTS,
+    KVM_SET_VCPU_EVENTS,
     KVM_SET_XCRS,
     KVM_PRE_FAULT_MEMORY,
     libc::TCGETS,

@@ -285,33 +285,30 @@ impl Memory {
         Ok(())
     }
 
-    /// After `KVM_RUN` failed with `EFAULT`: gives zero pages to every part of a window that lies beyond the
-    /// end of its file (somebody truncated it). Says how many bytes were repaired.
-    pub(crate) fn repair_windows(&self) -> Result<u64, Errno> {
-        let mut mappings = self.window.mappings.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut repaired = 0;
-        for mapping in mappings.iter_mut() {
-            let size = u64::try_from(rustix::fs::fstat(&mapping.file)?.st_size).unwrap_or(0);
-            let valid = size.next_multiple_of(PAGE).saturating_sub(mapping.file_offset).min(mapping.len);
-            let lost = mapping.len - valid;
-            if lost == 0 {
-                continue;
-            }
-            let address = self.window.address(mapping.offset + valid, lost)?;
-            // SAFETY: the range lies in the reservation, which this process itself never accesses.
-            unsafe {
-                rustix::mm::mmap_anonymous(
-                    address.cast(),
-                    usize::try_from(lost).map_err(|_| Errno::INVAL)?,
-                    ProtFlags::READ | ProtFlags::WRITE,
-                    MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE,
-                )?;
-            }
-            mapping.len = valid;
-            repaired += lost;
+    /// Whether the host can provide the pages of a piece of the window region: `EFAULT` when an access would fail.
+    pub(crate) fn probe_window(&self, offset: u64, len: u64, write: bool) -> Result<(), Errno> {
+        if len > hostcall::MAX_POPULATE {
+            return Err(Errno::INVAL);
         }
-        mappings.retain(|mapping| mapping.len > 0);
-        Ok(repaired)
+        let address = self.window.address(offset, len)?;
+        let advice = if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
+        let size = usize::try_from(len).map_err(|_| Errno::INVAL)?;
+        // SAFETY: the range lies in the reservation, which this process itself never accesses; the advice changes no
+        // contents.
+        if unsafe { libc::madvise(address.cast(), size, advice) } == 0 {
+            return Ok(());
+        }
+        match Errno::from_io_error(&std::io::Error::last_os_error()) {
+            // A host before Linux 5.14 does not know the advice.
+            Some(Errno::INVAL) if !write => self.window.read(offset, len),
+            _ => Err(Errno::FAULT),
+        }
+    }
+
+    /// Whether an access to a window failed because of its file: what KVM says of a guest that it cannot go on with is
+    /// the same for all memory.
+    pub(crate) fn has_windows(&self) -> bool {
+        !self.window.mappings.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
@@ -330,6 +327,24 @@ impl Window {
         .system("reserve the file windows")?;
         let base = NonNull::new(base.cast()).ok_or_else(too_big)?;
         Ok(Self { base, start, len, mappings: Mutex::new(Vec::new()) })
+    }
+
+    /// Whether the files can be read that are mapped at a range.
+    fn read(&self, offset: u64, len: u64) -> Result<(), Errno> {
+        let mappings = self.mappings.lock().unwrap_or_else(PoisonError::into_inner);
+        for page in (offset..offset + len).step_by(hostcall::PAGE_SIZE) {
+            let mapping = mappings
+                .iter()
+                .find(|mapping| (mapping.offset..mapping.offset + mapping.len).contains(&page))
+                .ok_or(Errno::FAULT)?;
+            let mut bytes = [0; hostcall::PAGE_SIZE];
+            let room = &mut [std::io::IoSliceMut::new(&mut bytes)];
+            let read = rustix::io::preadv(&mapping.file, room, mapping.file_offset + page - mapping.offset);
+            if read.unwrap_or(0) == 0 {
+                return Err(Errno::FAULT);
+            }
+        }
+        Ok(())
     }
 
     /// Host address of a page-aligned, non-empty range.
@@ -410,17 +425,28 @@ mod tests {
     }
 
     #[test]
-    fn truncated_windows_are_repaired_once() {
+    fn truncated_windows_are_found() {
         let memory = Memory::new(4 << 20, 1 << 30).unwrap();
         let file = rustix::fs::memfd_create(c"test", MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&file, 0x4000).unwrap();
         let file = Arc::new(file);
-        memory.map_window(&file, 0, 0x4000, 0x10000, false).unwrap();
+        assert!(!memory.has_windows());
+        memory.map_window(&file, 0, 0x4000, 0x10000, true).unwrap();
         memory.unmap_window(0x11000, 0x1000).unwrap();
-        assert_eq!(memory.repair_windows(), Ok(0));
+        assert!(memory.has_windows());
+        let probe = |page, write| memory.probe_window(0x10000 + page * PAGE, PAGE, write);
+        assert_eq!(probe(3, true), Ok(()));
+        assert_eq!(probe(1, false), Err(Errno::FAULT));
         rustix::fs::ftruncate(&*file, 0x800).unwrap();
-        assert_eq!(memory.repair_windows(), Ok(0x2000));
-        assert_eq!(memory.repair_windows(), Ok(0));
+        assert_eq!((probe(0, true), probe(0, false)), (Ok(()), Ok(())));
+        assert_eq!((probe(3, true), probe(3, false)), (Err(Errno::FAULT), Err(Errno::FAULT)));
+        assert_eq!(
+            (memory.window.read(0x10000, PAGE), memory.window.read(0x13000, PAGE)),
+            (Ok(()), Err(Errno::FAULT))
+        );
+        rustix::fs::ftruncate(&*file, 0x4000).unwrap();
+        assert_eq!(probe(3, true), Ok(()));
+        assert_eq!(memory.probe_window(0, 1 << 30, false), Err(Errno::INVAL));
         assert_eq!(memory.map_window(&file, 0, 0x1000, 1 << 30, false), Err(Errno::INVAL));
         assert_eq!(memory.map_window(&file, 0, 0, 0, false), Err(Errno::INVAL));
     }

@@ -75,8 +75,14 @@ pub(crate) fn secondary(sandbox: &Arc<Sandbox>, index: u32) -> ! {
 
 /// Runs a vCPU until the sandbox ends.
 pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
+    // Where ring 3 was stopped last, with no hostcall since.
+    let mut failed = None;
     loop {
-        let problem = match vcpu.run() {
+        let exit = vcpu.run();
+        if matches!(exit, Ok(VcpuExit::IoOut(..))) {
+            failed = None;
+        }
+        let problem = match exit {
             Ok(VcpuExit::IoOut(HOSTCALL_PORT, _)) => match sandbox.server.serve(index) {
                 Ok(Outcome::Resume) => continue,
                 Ok(Outcome::StartCpu { cpu, stack }) => {
@@ -111,12 +117,12 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
                 }
                 Err(errno) => format!("hostcall page: {errno}"),
             },
-            Ok(VcpuExit::MemoryFault { .. }) => match repaired(sandbox) {
+            Ok(VcpuExit::MemoryFault { .. }) => match machine_check(sandbox, &vcpu, &mut failed) {
                 true => continue,
                 false => "access to memory that cannot be provided".into(),
             },
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => continue,
-            Err(error) if error.errno() == libc::EFAULT => match repaired(sandbox) {
+            Err(error) if error.errno() == libc::EFAULT => match machine_check(sandbox, &vcpu, &mut failed) {
                 true => continue,
                 false => "access to memory that cannot be provided".into(),
             },
@@ -144,15 +150,27 @@ fn prefault(vcpu: &VcpuFd, gpa: u64, len: u64) {
     }
 }
 
-/// Whether a truncated file was behind a failed access.
-fn repaired(sandbox: &Sandbox) -> bool {
-    match sandbox.server.memory.repair_windows() {
-        Ok(bytes) if bytes > 0 => {
-            sandbox.log.line(2, &format!("{bytes} bytes of file windows lay beyond the end of their file"));
-            true
-        }
-        _ => false,
+/// After an access to memory that the host could not provide: raises a machine check, by which the sentry learns of it.
+/// Most likely a page of a file window is behind it, whose file others made shorter, whose disk fails or is full.
+///
+/// False when that makes no sense: there are no windows, or ring 3 tries the same again though the sentry, which asks
+/// about each page before it maps it again, has asked nothing.
+fn machine_check(sandbox: &Sandbox, vcpu: &VcpuFd, failed: &mut Option<u64>) -> bool {
+    const VECTOR: u8 = 18;
+    let (Ok(regs), Ok(sregs), Ok(mut events)) = (vcpu.get_regs(), vcpu.get_sregs(), vcpu.get_vcpu_events())
+    else {
+        return false;
+    };
+    let user = sregs.cs.selector & 3 != 0;
+    if !sandbox.server.memory.has_windows() || user && failed.replace(regs.rip) == Some(regs.rip) {
+        return false;
     }
+    events.exception.injected = 1;
+    events.exception.nr = VECTOR;
+    events.exception.has_error_code = 0;
+    events.exception.error_code = 0;
+    sandbox.log.line(4, &format!("the host cannot provide memory; machine check at {:x}", regs.rip));
+    vcpu.set_vcpu_events(&events).is_ok()
 }
 
 /// Writes a vCPU's registers and backtrace to the log.

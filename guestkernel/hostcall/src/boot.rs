@@ -69,6 +69,8 @@ pub struct BootInfo {
     pub calls: u64,
     /// The [`EventPage`](crate::EventPage).
     pub events: u64,
+    /// A [`MissArea`](crate::MissArea) for each vCPU. KVM writes them where it can.
+    pub misses: u64,
     /// File windows: start and length of the region, page aligned, inside the direct map.
     pub window_start: u64,
     /// Length of the window region in bytes.

@@ -17,6 +17,9 @@ pub const MAX_POPULATE: u64 = 2 << 20;
 /// Longest value of an extended attribute, and longest list of names, in bytes.
 pub const MAX_XATTR: u64 = 65536;
 
+/// Most inodes of one `FsGetattrs`.
+pub const MAX_GETATTRS: usize = 32;
+
 /// Most [`IoRange`]s in one call.
 pub const MAX_IO_RANGES: usize = 128;
 
@@ -45,6 +48,7 @@ pub struct CallPage {
 }
 
 const _: () = assert!(size_of::<CallPage>() == crate::PAGE_SIZE);
+const _: () = assert!(MAX_GETATTRS * size_of::<crate::Attr>() <= CALL_DATA_LEN);
 
 /// A range of guest-physical memory, bytes. Must lie wholly in one RAM region.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -201,11 +205,18 @@ hostcalls! {
     /// The next data (`a2` = 3) or hole (`a2` = 4) of file `a0` from offset `a1` on. Result: its offset; `-ENXIO`
     /// beyond the end.
     FsSeek = 55, host: ["lseek"];
+    /// Attributes of `a0` inode handles, at most [`MAX_GETATTRS`](crate::MAX_GETATTRS), that are in `data`, 32 bits
+    /// each. `data` = an [`Attr`](crate::Attr) for each; all zero where there is an error.
+    FsGetattrs = 56, host: ["statx"];
     /// Maps `a2` bytes of file `a0` from offset `a1` at window offset `a3` (all multiples of the page size),
     /// shared with the host's page cache; `a4` = 1 for a writable mapping. Replaces what was there.
     WindowMap = 64, host: ["mmap"];
     /// Makes `a1` bytes at window offset `a0` inaccessible again.
     WindowUnmap = 65, host: ["mmap"];
+    /// Whether the pages of `a1` bytes at window offset `a0` can be provided, `a2` = 1: for writing. `-EFAULT` when an
+    /// access would raise a machine check: they lie beyond the end of the file, cannot be read, or there is no room for
+    /// them.
+    WindowProbe = 66, host: ["madvise", "preadv"];
 }
 
 #[cfg(test)]

@@ -20,10 +20,10 @@ mod spec;
 
 pub use boot::{BOOT_MAGIC, BOOT_VERSION, BootFlags, BootInfo, MAX_CPUS, MAX_REGIONS, MemoryRegion};
 pub use call::{
-    CALL_DATA_LEN, CallHeader, CallPage, HOSTCALL_PORT, Hostcall, IoRange, LOG_TRACE, MAX_IO_RANGES,
-    MAX_POPULATE, MAX_XATTR,
+    CALL_DATA_LEN, CallHeader, CallPage, HOSTCALL_PORT, Hostcall, IoRange, LOG_TRACE, MAX_GETATTRS,
+    MAX_IO_RANGES, MAX_POPULATE, MAX_XATTR,
 };
-pub use event::{EVENT_VECTOR, EventFlags, EventPage, MAX_STREAMS};
+pub use event::{EVENT_VECTOR, EventFlags, EventPage, MAX_STREAMS, MISS_VECTOR, MissArea};
 pub use fs::{Attr, DirentHeader, FileSystemStat, SetAttr, SetAttrValid, Timespec};
 pub use spec::{
     Answer, Command, MountKind, MountSpec, ProcessInfo, ProcessSpec, Recipient, Rlimit, RootSpec,

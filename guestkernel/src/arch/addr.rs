@@ -1,6 +1,6 @@
 //! Guest-physical memory through the direct map, by checked safe wrappers.
 
-use super::{is_physical, phys_to_virt};
+use super::{is_physical, phys_to_virt, uaccess};
 
 const PAGE: u64 = 4096;
 
@@ -22,20 +22,24 @@ pub(super) fn pointer(addr: PhysAddr, len: usize) -> *mut u8 {
     phys_to_virt(addr)
 }
 
-/// Copies from physical memory (RAM or file windows).
+/// Copies from physical memory (RAM or file windows). What the host cannot provide of a window reads as zero, and counts
+/// as a window fault ([`super::window_faults`]).
 pub fn read_phys(addr: PhysAddr, out: &mut [u8]) {
     let from = pointer(addr, out.len());
-    // SAFETY: `pointer` checked that the source is mapped memory; the two cannot overlap in a way that
-    // matters, since `copy` allows it.
-    unsafe { core::ptr::copy(from, out.as_mut_ptr(), out.len()) };
+    // SAFETY: `pointer` checked that the source is mapped memory; the slice is the caller's, and nobody else's frame
+    // or window page.
+    let left = unsafe { uaccess::copy_kernel(out.as_mut_ptr(), from, out.len()) };
+    let done = out.len() - left;
+    out[done..].fill(0);
 }
 
-/// Copies to physical memory (RAM or file windows).
+/// Copies to physical memory (RAM or file windows). What the host cannot provide of a window stays as it is, and counts
+/// as a window fault.
 pub fn write_phys(addr: PhysAddr, bytes: &[u8]) {
     let to = pointer(addr, bytes.len());
     // SAFETY: `pointer` checked that the target is mapped memory; it belongs to the caller, who owns the
     // frame or the window page.
-    unsafe { core::ptr::copy(bytes.as_ptr(), to, bytes.len()) };
+    unsafe { uaccess::copy_kernel(to, bytes.as_ptr(), bytes.len()) };
 }
 
 /// Clears a page.
@@ -45,10 +49,11 @@ pub fn zero_page(addr: PhysAddr) {
     unsafe { core::ptr::write_bytes(page, 0, PAGE as usize) };
 }
 
-/// Copies a page.
-pub fn copy_page(to: PhysAddr, from: PhysAddr) {
+/// Copies a page to one that is not yet used. Whether all of it could be read: a page of a window may be one that the
+/// host cannot provide.
+#[must_use]
+pub fn copy_page(to: PhysAddr, from: PhysAddr) -> bool {
     let (to, from) = (pointer(to, PAGE as usize), pointer(from, PAGE as usize));
-    // SAFETY: `pointer` checked both pages; pages are either the same or disjoint, and `copy` allows the
-    // former.
-    unsafe { core::ptr::copy(from, to, PAGE as usize) };
+    // SAFETY: `pointer` checked both pages, which are two.
+    unsafe { uaccess::copy_kernel(to, from, PAGE as usize) == 0 }
 }

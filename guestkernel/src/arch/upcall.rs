@@ -22,6 +22,11 @@ pub(super) fn kernel_fault(addr: u64, write: bool) -> bool {
     mm::handle_kernel_fault(addr, write)
 }
 
+/// The host cannot provide what ring 3 accessed in a file window: which page it was shows when it is tried again.
+pub(super) fn user_window_fault() {
+    mm::handle_window_fault();
+}
+
 /// A page fault in ring 3.
 pub(super) fn user_fault(regs: &mut UserRegs, addr: u64, error: u64) {
     let access = match error {

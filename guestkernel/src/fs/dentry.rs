@@ -4,6 +4,10 @@
 //! comes into being or goes, the parent's entry is replaced by another dentry. So a reader never locks to
 //! look at an inode. Name and parent change by rename only.
 //!
+//! Where others may change names as well, a dentry counts for one generation of its directory
+//! ([`Inode::generation`]); in another one it is looked up again. If the name is then something else, the dentry is
+//! *detached*: who holds it goes on using its inode, and nothing is cached below it any more.
+//!
 //! The number of cached dentries is bounded. A clock runs over them and drops those that nobody holds and
 //! that were not used since it last came by; only leaves can go.
 //!
@@ -16,7 +20,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use hashbrown::HashMap;
 
 use super::inode::{Caching, Inode};
@@ -41,6 +45,10 @@ pub struct Dentry {
     pub(super) mounted: AtomicU32,
     /// Removed: the name is gone, the inode may live on.
     dead: AtomicBool,
+    /// Others took its name from it: it is not in its parent, and its children are not kept.
+    detached: AtomicBool,
+    /// The directory's generation in which the name was looked up.
+    checked: AtomicU64,
     /// Used since the clock came by.
     used: AtomicBool,
 }
@@ -67,6 +75,8 @@ impl Dentry {
             names: Mutex::new(()),
             mounted: AtomicU32::new(0),
             dead: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
+            checked: AtomicU64::new(0),
             used: AtomicBool::new(true),
         })
     }
@@ -144,7 +154,9 @@ impl Dentry {
     /// # Errors
     /// Those of the file system, except `ENOENT`.
     pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Self>> {
-        if let Some(child) = self.cached(name) {
+        if let Some(child) = self.cached(name)
+            && child.is_checked(self.generation())
+        {
             return Ok(child);
         }
         let _names = self.names.lock();
@@ -156,8 +168,12 @@ impl Dentry {
     /// # Errors
     /// Those of the file system, except `ENOENT`.
     pub fn lookup_locked(self: &Arc<Self>, name: &[u8]) -> Result<Arc<Self>> {
-        if let Some(child) = self.cached(name) {
-            return Ok(child);
+        let generation = self.generation();
+        let known = self.cached(name);
+        if let Some(child) = &known
+            && child.is_checked(generation)
+        {
+            return Ok(child.clone());
         }
         let dir = self.inode()?;
         let inode = match dir.lookup(name) {
@@ -165,7 +181,76 @@ impl Dentry {
             Err(Errno::ENOENT) => None,
             Err(error) => return Err(error),
         };
-        Ok(self.add(name, inode))
+        if let Some(child) = known {
+            let same = match (&child.inode, &inode) {
+                (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+                (None, None) => true,
+                _ => false,
+            };
+            if same || child.has_mounts() {
+                child.checked.store(generation, Ordering::Release);
+                return Ok(child);
+            }
+            child.detach();
+        }
+        let child = self.add(name, inode);
+        child.checked.store(generation, Ordering::Release);
+        Ok(child)
+    }
+
+    /// The generation of the names in this directory.
+    fn generation(&self) -> u64 {
+        self.inode.as_ref().map_or(0, |dir| dir.generation())
+    }
+
+    fn is_checked(&self, generation: u64) -> bool {
+        self.checked.load(Ordering::Acquire) == generation
+    }
+
+    /// Counts `child` as looked up.
+    fn check(&self, child: &Self) {
+        child.checked.store(self.generation(), Ordering::Release);
+    }
+
+    /// Whether something is mounted on it or below it.
+    fn has_mounts(&self) -> bool {
+        let mounted = |dentry: &Self| dentry.mounted.load(Ordering::Acquire) != 0;
+        mounted(self) || self.below().iter().any(|one| mounted(one))
+    }
+
+    /// All cached dentries below this one.
+    fn below(&self) -> Vec<Arc<Self>> {
+        let children = |dentry: &Self| dentry.children.lock().values().cloned().collect::<Vec<_>>();
+        let mut all = children(self);
+        let mut next = 0;
+        while next < all.len() {
+            let more = children(&all[next]);
+            all.extend(more);
+            next += 1;
+        }
+        all
+    }
+
+    /// Others took the name away: removed it, moved it, or put something else in its place.
+    fn detach(&self) {
+        let cut = |dentry: &Self| {
+            dentry.detached.store(true, Ordering::Release);
+            let children = core::mem::take(&mut *dentry.children.lock());
+            drop(children);
+        };
+        self.below().iter().for_each(|one| cut(one));
+        cut(self);
+        let unlinked = |inode: &Arc<dyn Inode>| inode.attr().is_ok_and(|attr| attr.nlink == 0);
+        if self.inode.as_ref().is_some_and(unlinked) {
+            self.dead.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether names in it are kept.
+    fn keeps_names(&self) -> bool {
+        self.inode.as_ref().is_some_and(|dir| dir.caching() == Caching::Full)
+            && !self.is_dead()
+            && !self.detached.load(Ordering::Acquire)
     }
 
     fn cached(&self, name: &[u8]) -> Option<Arc<Self>> {
@@ -180,7 +265,8 @@ impl Dentry {
     /// Records that `name` is now `inode` (or absent). The mutex is held by the caller.
     pub fn add(self: &Arc<Self>, name: &[u8], inode: Option<Arc<dyn Inode>>) -> Arc<Self> {
         let child = Self::new(Some(self.clone()), name, inode);
-        if self.inode.as_ref().is_some_and(|dir| dir.caching() == Caching::Full) && !self.is_dead() {
+        if self.keeps_names() {
+            self.check(&child);
             let old = self.children.lock().insert(name.into(), child.clone());
             drop(old);
             remember(&child);
@@ -239,7 +325,8 @@ impl Dentry {
         }
         self.add(old, None);
         *child.place.lock() = Place { parent: Some(to.clone()), name: new.into() };
-        if to.inode.as_ref().is_some_and(|dir| dir.caching() == Caching::Full) {
+        if to.keeps_names() {
+            to.check(child);
             to.children.lock().insert(new.into(), child.clone());
         }
     }
@@ -255,7 +342,9 @@ impl Dentry {
     ) {
         *child.place.lock() = Place { parent: Some(to.clone()), name: other.into() };
         *with.place.lock() = Place { parent: Some(self.clone()), name: name.into() };
-        if self.inode.as_ref().is_some_and(|dir| dir.caching() == Caching::Full) {
+        if self.keeps_names() && to.keeps_names() {
+            to.check(child);
+            self.check(with);
             to.children.lock().insert(other.into(), child.clone());
             self.children.lock().insert(name.into(), with.clone());
         }
@@ -287,6 +376,15 @@ fn remember(dentry: &Arc<Dentry>) {
     };
     if full {
         sweep(SWEEP);
+    }
+}
+
+/// Drops all dentries that nobody holds: what they stand for is scarce.
+pub fn make_room() {
+    // The first round clears the marks; a directory can go when what is in it has gone.
+    for _ in 0..3 {
+        let count = CLOCK.lock().len();
+        sweep(count);
     }
 }
 

@@ -377,7 +377,7 @@ impl File {
         if limit == u64::MAX || source.remaining() == 0 {
             return Ok(());
         }
-        let position = if flags & O_APPEND != 0 { self.attr()?.size } else { position };
+        let position = if flags & O_APPEND != 0 { self.inode.size()? } else { position };
         let room = limit.saturating_sub(position);
         if room == 0 {
             signal::send_to_task(&me.arc(), SigInfo::kernel(signal::SIGXFSZ))?;
@@ -465,7 +465,7 @@ impl File {
     /// Those of reading; `ENOMEM`.
     pub fn read_to_vec(&self, offset: u64, max: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        let size = usize::try_from(self.attr()?.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(max);
+        let size = usize::try_from(self.inode.size()?.saturating_sub(offset)).unwrap_or(usize::MAX).min(max);
         bytes.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
         bytes.resize(size, 0);
         let mut done = 0;

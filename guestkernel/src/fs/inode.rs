@@ -26,7 +26,7 @@ pub struct NewNode {
 /// How a directory's names may be kept in the dentry cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caching {
-    /// Nobody else changes it: names and absences stay valid until we change them.
+    /// Names and absences stay valid until we change them or [`Inode::generation`] does.
     Full,
     /// Look up each time.
     None,
@@ -53,9 +53,21 @@ pub trait Inode: Any + Send + Sync {
     /// Attributes. Cheap.
     fn attr(&self) -> Result<Attr>;
 
-    /// Type and permission bits, owner and group only; cheaper than [`Self::attr`] where that asks others.
+    /// Type and permission bits, owner, group and number of links only; cheaper than [`Self::attr`] where that asks
+    /// others.
     fn access(&self) -> Result<Attr> {
         self.attr()
+    }
+
+    /// Size in bytes; cheaper than [`Self::attr`] where that asks others.
+    fn size(&self) -> Result<u64> {
+        Ok(self.attr()?.size)
+    }
+
+    /// Changes when others may have changed names of this directory: names that were looked up under another one
+    /// are looked up again. Constant where only we change them.
+    fn generation(&self) -> u64 {
+        0
     }
 
     /// `S_IFMT` bits; never change.

@@ -349,7 +349,7 @@ pub fn removed(dir: &Arc<dyn Inode>, name: &[u8], victim: &Arc<Dentry>, users: u
 /// The inode of a dead dentry ends when nothing else refers to it.
 fn end_if_unused(dentry: &Arc<Dentry>, users: usize) {
     let Ok(inode) = dentry.inode() else { return };
-    let linked = inode.attr().is_ok_and(|attr| attr.nlink != 0 && !inode.is_dir());
+    let linked = inode.access().is_ok_and(|attr| attr.nlink != 0 && !inode.is_dir());
     if !dentry.is_dead() || linked || Arc::strong_count(dentry) > users {
         return;
     }

@@ -132,7 +132,7 @@ fn range(file: &File, lock: &Flock) -> Result<(u64, u64)> {
     let base = match lock.whence as u32 {
         SEEK_SET => 0,
         SEEK_CUR => file.position() as i64,
-        SEEK_END => file.attr()?.size as i64,
+        SEEK_END => file.inode().size()? as i64,
         _ => return Err(Errno::EINVAL),
     };
     let start = base.checked_add(lock.start).ok_or(Errno::EOVERFLOW)?;

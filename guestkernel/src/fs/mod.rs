@@ -20,6 +20,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod fdtable;
 pub mod file;
+pub mod fresh;
 pub mod fstypes;
 pub mod hostfs;
 pub mod init;

@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{
+    fresh,
     mount::Path,
     perm::{self, Who},
     protect,
@@ -159,6 +160,7 @@ impl Walk<'_> {
             let here = self.start.clone();
             return Ok(Walked { parent: here.clone(), name: None, found: Some(here), slash: false });
         }
+        fresh::look();
         let confined = flags.intersects(Lookup::BENEATH | Lookup::IN_ROOT);
         let root = if confined { &self.start } else { &self.root };
         let mut at = if path[0] == b'/' { self.jump_to_root(root, flags)? } else { self.start.clone() };

@@ -185,7 +185,9 @@ impl Inner {
             }
         }
         let copy = frame::alloc().ok_or(Fault::OutOfMemory)?;
-        arch::copy_page(copy.addr(), addr);
+        if !arch::copy_page(copy.addr(), addr) {
+            return Err(Fault::Bus);
+        }
         let entry = self.table.entry(page)?;
         let old = entry.take();
         entry.set(copy.into_raw(), flags | PteFlags::FRAME);
@@ -247,7 +249,9 @@ impl Inner {
         let source = object.page(index, write && shared)?;
         if write && !shared {
             let copy = frame::alloc().ok_or(Fault::OutOfMemory)?;
-            arch::copy_page(copy.addr(), source_addr(&source));
+            if !arch::copy_page(copy.addr(), source_addr(&source)) {
+                return Err(Fault::Bus);
+            }
             self.table.entry(page)?.set(copy.into_raw(), flags | PteFlags::DIRTY | PteFlags::FRAME);
             self.count_resident(1);
             return Ok(());

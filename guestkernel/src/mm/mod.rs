@@ -74,6 +74,14 @@ pub fn handle_user_fault(addr: u64, access: Access) -> core::result::Result<(), 
     }
 }
 
+/// The host could not provide a page of a file window for an access of ring 3. It does not say which one: all of them
+/// are taken out of the space, and each is made sure of when it is accessed again.
+pub fn handle_window_fault() {
+    if let Some(mm) = crate::task::current().address_space() {
+        mm.doubt_windows();
+    }
+}
+
 /// Resolves a page fault of the kernel on user memory; whether the access can be tried again.
 #[must_use]
 pub fn handle_kernel_fault(addr: u64, write: bool) -> bool {

@@ -6,6 +6,8 @@
 //!
 //! Order of locks: the object's own mutex (what guards its size), then a space's. A fault takes the space's only,
 //! so the object first says that the pages are gone, and then takes them out here.
+//!
+//! What others do to a file of the host shows when its pages are accessed: the VMM raises a machine check.
 
 use alloc::{
     collections::BTreeMap,
@@ -118,6 +120,25 @@ impl Mappers {
             Backing::Anonymous => false,
             Backing::Object(object) => object.mappers().is_some_and(|own| core::ptr::eq(own, self)),
         })
+    }
+}
+
+impl AddressSpace {
+    /// Takes the pages of file windows out of the page table.
+    pub(super) fn doubt_windows(&self) {
+        let mut inner = self.inner.lock();
+        let ranges: Vec<_> = inner
+            .vmas
+            .iter()
+            .filter(|(_, vma)| match &vma.backing {
+                Backing::Anonymous => false,
+                Backing::Object(object) => object.doubt(),
+            })
+            .map(|(&start, vma)| (start, vma.end))
+            .collect();
+        for (start, end) in ranges {
+            inner.zap_some(start, end, &|_, _| false);
+        }
     }
 }
 

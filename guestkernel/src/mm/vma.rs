@@ -76,7 +76,7 @@ pub trait Mappable: Send + Sync {
     /// Page `index` of the object. `write`: it is about to be written through the mapping.
     ///
     /// # Errors
-    /// `ENXIO` beyond the end of the object (`SIGBUS`), `EIO`, `ENOMEM`.
+    /// `ENXIO` beyond the end of the object (`SIGBUS`), `EIO` also where the host cannot provide it, `ENOMEM`.
     fn page(&self, index: u64, write: bool) -> Result<PageSource>;
 
     /// How many pages from `index` on, at most `max`, [`Self::page`] gives without I/O.
@@ -88,6 +88,12 @@ pub trait Mappable: Send + Sync {
     /// Its name.
     fn name(&self) -> ObjectName {
         ObjectName::default()
+    }
+
+    /// The host could not provide some page for an access of ring 3, perhaps one of this object. Whether it may have
+    /// been: then its pages are made sure of before they are mapped again.
+    fn doubt(&self) -> bool {
+        false
     }
 
     /// Who maps it, where it can lose pages.

@@ -367,7 +367,7 @@ pub fn ioctl(args: &Args) -> Result<u64> {
             Ok(0)
         }
         FIONREAD if file.inode().is_regular() => {
-            let left = file.attr()?.size.saturating_sub(file.position());
+            let left = file.inode().size()?.saturating_sub(file.position());
             uaccess::put(arg, &i32::try_from(left).unwrap_or(i32::MAX))?;
             Ok(0)
         }
@@ -423,7 +423,7 @@ pub fn fallocate(args: &Args) -> Result<u64> {
     // On a tmpfs, what lies beyond the size that is kept counts as well.
     let grows = mode & FALLOC_FL_KEEP_SIZE == 0 || file.inode().downcast::<TmpInode>().is_some();
     if grows && mode & FALLOC_FL_PUNCH_HOLE == 0 {
-        at::check_file_size(file.attr()?.size, end)?;
+        at::check_file_size(file.inode().size()?, end)?;
     }
     file.ops().allocate(mode, offset as u64, len as u64).map(|()| 0)
 }

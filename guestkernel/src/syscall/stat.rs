@@ -455,7 +455,7 @@ pub fn utime(args: &Args) -> Result<u64> {
 
 /// Sets a regular file's size.
 pub(super) fn set_size(inode: &Arc<dyn Inode>, size: u64) -> Result<()> {
-    super::at::check_file_size(inode.attr()?.size, size)?;
+    super::at::check_file_size(inode.size()?, size)?;
     protect::drop_privileges(inode)?;
     inode.set_attr(&SetAttr { valid: SetAttrValid::SIZE.bits(), size, ..SetAttr::default() })
 }

@@ -67,6 +67,8 @@ pub fn on_host_event() {
         fs::stream::on_event(streams);
     }
     if flags.contains(EventFlags::COMMAND) {
+        // Who sends it may have changed files before.
+        fs::fresh::end();
         run();
     }
 }

@@ -2,6 +2,7 @@
 
 mod apps;
 mod cpython;
+mod faults;
 mod files;
 mod hostile;
 mod jail;
@@ -60,6 +61,13 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("files-reach-the-host", files::files_reach_the_host),
     ("bad-input", refusals::bad_input),
     ("no-kvm", refusals::no_kvm),
+    ("fault-outside-changes", faults::outside_changes),
+    ("fault-truncated", faults::truncated),
+    ("fault-disk-full", faults::disk_full),
+    ("fault-readonly-host", faults::readonly_host),
+    ("fault-descriptors", faults::descriptors),
+    ("fault-many-files", faults::many_files),
+    ("memory-is-shared", faults::memory_is_shared),
     ("jail", jail::jail),
     ("commands", life::commands),
     ("oci-validation", oci::validation),

@@ -139,7 +139,8 @@ pub(super) fn run(fd: OwnedFd) -> Result<Costs, Problem> {
     let (bytes, syscall, fault) = code();
     fill(&memory, bytes, CODE + fault).map_err(|e| Problem::Guest(e.to_string()))?;
     let mut vcpu = vm.vcpu(0)?;
-    let start = Start { index: 0, entry: CODE, stack: BOOT_STACK, boot_info: 0, page_table: ROOT };
+    let start =
+        Start { index: 0, entry: CODE, stack: BOOT_STACK, boot_info: 0, page_table: ROOT, misses: None };
     vm.features.prepare(&vcpu, &start)?;
     configure(&vcpu, CODE + syscall)?;
     let exit = rounds(&mut vcpu)?;

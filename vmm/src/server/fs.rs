@@ -78,6 +78,11 @@ impl Server {
         attributes(self.handles.get(file)?.fd())
     }
 
+    /// Attributes, or zeroes where there are none to be had.
+    pub(super) fn attr_or_none(&self, file: Handle) -> Attr {
+        self.getattr(file).unwrap_or_default()
+    }
+
     pub(super) fn setattr(&self, file: Handle, attr: &SetAttr) -> Result<Attr, Errno> {
         let object = self.handles.get(file)?;
         object.writable()?;

@@ -163,6 +163,10 @@ impl Server {
             Request::StreamClose { stream } => done(self.stream_close(stream)),
             Request::Lookup { dir, name } => Answer::inode(self.lookup(dir, name)?, data),
             Request::Getattr { file } => Answer::data(0, self.getattr(file)?.as_bytes(), data),
+            Request::Getattrs { files } => {
+                *long = files.iter().flat_map(|file| self.attr_or_none(file).as_bytes().to_vec()).collect();
+                Answer::value(0)
+            }
             Request::Setattr { file, attr } => Answer::data(0, self.setattr(file, &attr)?.as_bytes(), data),
             Request::Open { file, read, write } => {
                 done(self.handles.get(file)?.open(&self.files, read, write))
@@ -214,6 +218,7 @@ impl Server {
             Request::WindowMap { file, offset, len, window, writable } => {
                 done(self.window_map(file, offset, len, window, writable))
             }
+            Request::WindowProbe { window, len, write } => done(self.memory.probe_window(window, len, write)),
             Request::WindowUnmap { window, len } => done(self.memory.unmap_window(window, len)),
         }
     }

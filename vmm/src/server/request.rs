@@ -3,7 +3,9 @@
 //! Nothing here touches the host. Every length is checked against the page and every name against the rules
 //! for one path component, so what follows can rely on both.
 
-use hostcall::{CALL_DATA_LEN, CallPage, Handle, Hostcall, IoRange, MAX_IO_RANGES, MAX_XATTR, SetAttr};
+use hostcall::{
+    CALL_DATA_LEN, CallPage, Handle, Hostcall, IoRange, MAX_GETATTRS, MAX_IO_RANGES, MAX_XATTR, SetAttr,
+};
 use rustix::io::Errno;
 use zerocopy::FromBytes;
 
@@ -121,6 +123,7 @@ pub enum Request<'a> {
     StreamClose { stream: u32 },
     Lookup { dir: Handle, name: Name<'a> },
     Getattr { file: Handle },
+    Getattrs { files: HandleList<'a> },
     Setattr { file: Handle, attr: SetAttr },
     Open { file: Handle, read: bool, write: bool },
     Close { file: Handle },
@@ -145,6 +148,26 @@ pub enum Request<'a> {
     Seek { file: Handle, offset: u64, hole: bool },
     WindowMap { file: Handle, offset: u64, len: u64, window: u64, writable: bool },
     WindowUnmap { window: u64, len: u64 },
+    WindowProbe { window: u64, len: u64, write: bool },
+}
+
+/// A checked list of handles.
+#[derive(Clone, Copy, Debug)]
+pub struct HandleList<'a>(&'a [u8]);
+
+impl<'a> HandleList<'a> {
+    fn new(data: &'a [u8], count: u64) -> Result<Self, Errno> {
+        let count = usize::try_from(count).map_err(|_| Errno::INVAL)?;
+        if count > MAX_GETATTRS {
+            return Err(Errno::INVAL);
+        }
+        data.get(..count * size_of::<Handle>()).map(Self).ok_or(Errno::INVAL)
+    }
+
+    /// The handles in order.
+    pub fn iter(self) -> impl Iterator<Item = Handle> + 'a {
+        self.0.chunks_exact(size_of::<Handle>()).filter_map(|bytes| Handle::read_from_bytes(bytes).ok())
+    }
 }
 
 fn narrow(value: u64) -> Result<u32, Errno> {
@@ -206,6 +229,7 @@ impl<'a> Request<'a> {
             Hostcall::StreamStat => Self::StreamStat { stream: narrow(a[0])? },
             Hostcall::StreamClose => Self::StreamClose { stream: narrow(a[0])? },
             Hostcall::FsLookup => Self::Lookup { dir: handle(0)?, name: name()? },
+            Hostcall::FsGetattrs => Self::Getattrs { files: HandleList::new(data, a[0])? },
             Hostcall::FsGetattr => Self::Getattr { file: handle(0)? },
             Hostcall::FsSetattr => {
                 let (attr, _) = SetAttr::read_from_prefix(data).map_err(|_| Errno::INVAL)?;
@@ -282,6 +306,7 @@ impl<'a> Request<'a> {
                 window: a[3],
                 writable: boolean(a[4])?,
             },
+            Hostcall::WindowProbe => Self::WindowProbe { window: a[0], len: a[1], write: boolean(a[2])? },
             Hostcall::WindowUnmap => Self::WindowUnmap { window: a[0], len: a[1] },
         })
     }

@@ -61,6 +61,16 @@ fn pieces(addr: u64, len: usize, write: bool, mut f: impl FnMut(*mut u8, usize, 
     Ok(())
 }
 
+/// Copies within the kernel's own memory; gives the bytes not copied.
+///
+/// # Safety
+/// Both sides are mapped for `len` bytes and do not overlap; the target is the caller's.
+pub(in crate::arch) unsafe fn copy_kernel(to: *mut u8, from: *const u8, len: usize) -> usize {
+    // SAFETY: as the caller guarantees.
+    unsafe { core::ptr::copy(from, to, len) };
+    0
+}
+
 /// Copies from user memory.
 ///
 /// # Errors

@@ -64,7 +64,7 @@ fn build_idt() -> InterruptDescriptorTable {
     set(&mut idt.page_fault, stub(14), ring0, None);
     set(&mut idt.x87_floating_point, stub(16), ring0, None);
     set(&mut idt.alignment_check, stub(17), ring0, None);
-    set(&mut idt.machine_check, VirtAddr::new_truncate(fatal_stub_18 as *const () as u64), ring0, Some(1));
+    set(&mut idt.machine_check, stub(18), ring0, None);
     set(&mut idt.simd_floating_point, stub(19), ring0, None);
     set(&mut idt.virtualization, stub(20), ring0, None);
     set(&mut idt.cp_protection_exception, stub(21), ring0, None);
@@ -424,25 +424,11 @@ extern "C" fn trap_entry() {
     )
 }
 
-macro_rules! fatal_stub {
-    ($name:ident, $vector:literal, $($error:literal),*) => {
-        /// A fault that ends the sandbox, on its own stack, from anywhere: GS may be the user's.
-        #[unsafe(naked)]
-        extern "C" fn $name() {
-            naked_asm!(
-                $($error,)*
-                "push rdi",
-                "mov edi, {vector}",
-                "jmp {common}",
-                vector = const $vector,
-                common = sym fatal_entry,
-            )
-        }
-    };
+/// A fault that ends the sandbox, on its own stack, from anywhere: GS may be the user's.
+#[unsafe(naked)]
+extern "C" fn fatal_stub_8() {
+    naked_asm!("push rdi", "mov edi, 8", "jmp {common}", common = sym fatal_entry)
 }
-
-fatal_stub!(fatal_stub_8, 8,);
-fatal_stub!(fatal_stub_18, 18, "push 0");
 
 #[unsafe(naked)]
 extern "C" fn fatal_entry() {

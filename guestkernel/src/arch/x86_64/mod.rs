@@ -9,6 +9,7 @@
 //! | `context` | task switch, segment bases |
 //! | `fpu` | XSAVE state |
 //! | `uaccess` | copies from and to user memory, with an exception table |
+//! | `miss` | pages that the host does not have at hand |
 //! | `tlb` | address-space switch and TLB flushes across CPUs |
 //! | `apic`, `clock` | interrupts between CPUs, time |
 //! | `idle` | waiting for interrupts |
@@ -25,6 +26,7 @@ pub mod fpu;
 pub mod hostcall;
 mod idle;
 mod logger;
+mod miss;
 mod panic;
 pub mod tlb;
 mod trace;
@@ -40,6 +42,7 @@ pub use boot::{boot_info, take_seed};
 pub use idle::{idle, kick};
 pub use logger::trace_line;
 pub(super) use tlb::{activate_root, retire_root};
+pub use trap::window_faults;
 
 static DIRECT_MAP: AtomicU64 = AtomicU64::new(0);
 static PHYS_END: AtomicU64 = AtomicU64::new(0);

@@ -1,11 +1,12 @@
 //! What exceptions and interrupts mean.
 
-use core::sync::atomic::Ordering;
-use hostcall::EVENT_VECTOR;
+use core::sync::atomic::{AtomicU64, Ordering};
+use hostcall::{EVENT_VECTOR, MISS_VECTOR};
 
 use super::{
     apic::{self, KICK_VECTOR, TIMER_VECTOR},
     cpu::{self, FLUSH, UACCESS},
+    miss::{self, Miss},
     panic, tlb,
     trace::{self, Event},
     uaccess,
@@ -16,6 +17,8 @@ const DEBUG: u32 = 1;
 const NMI: u32 = 2;
 const GENERAL_PROTECTION: u32 = 13;
 const PAGE_FAULT: u32 = 14;
+/// The VMM raises it for an access to a page of a file window that the host cannot provide.
+const MACHINE_CHECK: u32 = 18;
 /// Page-fault error code: the access was a write.
 const ERROR_WRITE: u64 = 1 << 1;
 /// The flag that makes the CPU trap after each instruction.
@@ -35,6 +38,15 @@ const BUS_ADRALN: i32 = 1;
 const TRAP_BRKPT: i32 = 1;
 const TRAP_TRACE: i32 = 2;
 
+/// Accesses of the kernel to file windows that the host could not serve.
+static WINDOW_FAULTS: AtomicU64 = AtomicU64::new(0);
+
+/// How many accesses of the kernel to file windows the host could not serve.
+#[must_use]
+pub fn window_faults() -> u64 {
+    WINDOW_FAULTS.load(Ordering::SeqCst)
+}
+
 fn fault_address() -> u64 {
     x86_64::registers::control::Cr2::read_raw()
 }
@@ -45,9 +57,18 @@ pub(super) extern "C" fn from_user(regs: &mut UserRegs, vector: u32) {
     regs.orig_rax = u64::MAX;
     match vector {
         PAGE_FAULT => {
+            match miss::take(regs) {
+                Miss::None => {}
+                Miss::Fetching => return,
+                Miss::Lost => return upcall::user_window_fault(),
+            }
             let addr = fault_address();
             trace::note(Event::UserFault, addr, regs.rip);
             upcall::user_fault(regs, addr, error);
+        }
+        MACHINE_CHECK => {
+            trace::note(Event::Exception, u64::from(vector), regs.rip);
+            upcall::user_window_fault();
         }
         FIRST_INTERRUPT.. => {
             note_ring(regs, vector);
@@ -99,6 +120,7 @@ fn interrupt(vector: u32) {
     const TIMER: u32 = TIMER_VECTOR as u32;
     const KICK: u32 = KICK_VECTOR as u32;
     const EVENT: u32 = EVENT_VECTOR as u32;
+    const MISS: u32 = MISS_VECTOR as u32;
     match vector {
         TIMER => {
             apic::end_of_interrupt();
@@ -112,6 +134,7 @@ fn interrupt(vector: u32) {
             apic::end_of_interrupt();
             upcall::host_event();
         }
+        MISS => miss::ready(),
         // Spurious.
         _ => {}
     }
@@ -140,6 +163,14 @@ pub(super) extern "C" fn from_kernel(regs: &mut UserRegs, vector: u32) {
                 panic::trap(regs, vector, addr);
             }
         }
+        MACHINE_CHECK if uaccess::fixup(regs.rip).is_some() => {
+            trace::note(Event::CopyFault, 0, regs.rip);
+            WINDOW_FAULTS.fetch_add(1, Ordering::SeqCst);
+            regs.rip = uaccess::fixup(regs.rip).unwrap_or(regs.rip);
+            if mode & UACCESS != 0 {
+                tlb::enter(cpu::this(), UACCESS);
+            }
+        }
         // A single step that ring 3 began and that reached the kernel's first instruction.
         DEBUG => regs.eflags &= !TRAP_FLAG,
         PAGE_FAULT => panic::trap(regs, vector, fault_address()),
@@ -147,7 +178,7 @@ pub(super) extern "C" fn from_kernel(regs: &mut UserRegs, vector: u32) {
     }
 }
 
-/// A double fault or machine check.
+/// A double fault.
 pub(super) extern "C" fn fatal(regs: &mut UserRegs, vector: u32) -> ! {
     panic::trap(regs, vector, fault_address())
 }

@@ -2,7 +2,8 @@
 //!
 //! SMAP is lifted for the instructions that touch user memory only, and the CPU's mode says so to others that
 //! flush TLBs. A page fault of such an instruction is resolved if the program's own access would be;
-//! otherwise the exception table leads to code that ends the copy.
+//! otherwise the exception table leads to code that ends the copy. So it does when the host cannot provide a page of a
+//! file window, on either side.
 
 use core::{arch::asm, sync::atomic::Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -96,6 +97,37 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
             // A word that is partly there: its bytes.
             "4: lea rcx, [{tail} + rcx*8]",
             "jmp 3b",
+            "5:",
+            ex_table!("2b", "4b"),
+            ex_table!("3b", "5b"),
+            tail = out(reg) _,
+            inout("rcx") len => left,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack),
+        );
+    }
+    left
+}
+
+/// Copies within the kernel's own memory, where one side may be a file window. Gives the bytes not copied: those from
+/// the first on that the host cannot provide.
+///
+/// # Safety
+/// Both sides are mapped for `len` bytes and do not overlap; the target is the caller's.
+pub(in crate::arch) unsafe fn copy_kernel(to: *mut u8, from: *const u8, len: usize) -> usize {
+    let left: usize;
+    // SAFETY: as the caller guarantees; what the host cannot provide ends the copy.
+    unsafe {
+        asm!(
+            "mov {tail}, rcx",
+            "and {tail}, 7",
+            "shr rcx, 3",
+            "2: rep movsq",
+            "mov rcx, {tail}",
+            "3: rep movsb",
+            "jmp 5f",
+            "4: lea rcx, [{tail} + rcx*8]",
             "5:",
             ex_table!("2b", "4b"),
             ex_table!("3b", "5b"),

@@ -63,7 +63,7 @@ pub trait FileOps: Any + Send + Sync {
 
     /// Writes at the end; gives bytes and the position after them.
     fn append(&self, file: &File, source: &mut Source<'_>) -> Result<(usize, u64)> {
-        let end = file.inode().attr()?.size;
+        let end = file.inode().size()?;
         let done = self.write_at(file, source, end)?;
         Ok((done, end + done as u64))
     }
@@ -120,7 +120,7 @@ pub trait FileOps: Any + Send + Sync {
 
     /// The end, as `SEEK_END` uses it.
     fn end(&self, file: &File) -> Result<u64> {
-        Ok(file.inode().attr()?.size)
+        file.inode().size()
     }
 
     /// The next data, or the next `hole`, from `offset` on, which is before the end. What keeps no account of

@@ -14,7 +14,8 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         file::{File, FileOps},
-        inode::Dirent,
+        fresh,
+        inode::{Dirent, Inode},
     },
     mem::frame,
     sync::SpinLock,
@@ -111,6 +112,9 @@ impl HostDir {
 
     /// Entries among which those after `cookie` are, and the first one's index.
     fn entries(&self, cookie: u64) -> Result<(Arc<Listing>, usize)> {
+        // Names that others changed are not in the listing that is kept.
+        fresh::look();
+        let generation = self.inode.generation();
         let shared = if self.inode.fs.exclusive { self.inode.listing.lock().clone() } else { None };
         let (own, hint) = {
             let state = self.state.lock();
@@ -124,7 +128,8 @@ impl HostDir {
             }
         }
         let listing = Arc::new(self.fetch(cookie)?);
-        if cookie == 0 && self.inode.fs.exclusive && listing.bytes.len() <= KEEP {
+        let unchanged = self.inode.generation() == generation;
+        if cookie == 0 && self.inode.fs.exclusive && listing.bytes.len() <= KEEP && unchanged {
             *self.inode.listing.lock() = Some(listing.clone());
         }
         Ok((listing, 0))

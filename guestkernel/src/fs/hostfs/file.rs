@@ -1,10 +1,12 @@
 //! Contents of host files: reads out of windows, writes by hostcall, memory mappings.
 //!
 //! A read copies from the chunk's slot, bounded by the cached size, and falls back to a hostcall into a bounce
-//! buffer when no slot is to be had. A write goes to the host at once; the window shows it by itself, since
+//! buffer when no slot is to be had, or when the host cannot provide what the slot shows: the file was made shorter by
+//! others, or its disk fails. A write goes to the host at once; the window shows it by itself, since
 //! both are the host's page cache.
 
 use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicU64, Ordering};
 use hostcall::IoRange;
 use linux_raw_sys::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, SEEK_DATA, SEEK_HOLE};
 
@@ -18,6 +20,7 @@ use crate::{
     fs::{
         copy,
         file::{File, FileOps, shown_path},
+        fresh,
         inode::Inode,
         mount::Path,
     },
@@ -30,6 +33,8 @@ use crate::{
 
 /// How often a shrinking file looks whether a chunk is still copied from.
 const MOST_WAITS: u32 = 1 << 20;
+/// Periods for which pages are made sure of.
+const DOUBT: u64 = 1;
 /// log₂ of the most pages that one hostcall carries.
 const MAX_ORDER: u32 = 5;
 
@@ -221,7 +226,7 @@ fn with_bounce(len: u64, f: impl FnOnce(PhysAddr, u64) -> Result<()>) -> Result<
 
 impl FileOps for HostInode {
     fn read_at(&self, _file: &File, sink: &mut Sink<'_>, offset: u64) -> Result<usize> {
-        let size = self.attr()?.size;
+        let size = Inode::size(self)?;
         if offset >= size {
             return Ok(0);
         }
@@ -243,16 +248,21 @@ impl FileOps for HostInode {
                 break;
             }
             let step = (chunk.size() - within).min(want - done).min(end - at);
-            match copy::to_sink(sink, chunk.addr(within), step as usize) {
-                Ok(copied) => {
-                    done += copied as u64;
-                    if (copied as u64) < step {
-                        break;
-                    }
+            let faults = arch::window_faults();
+            let copied = copy::to_sink(sink, chunk.addr(within), step as usize);
+            if let Ok(copied) = copied {
+                done += copied as u64;
+                if copied as u64 == step {
+                    continue;
                 }
-                Err(_) if done != 0 => break,
-                Err(error) => return Err(error),
             }
+            // It was the file, not the buffer: the host says what is the matter.
+            let copied = if arch::window_faults() == faults {
+                copied
+            } else {
+                self.read_directly(sink, offset + done, want - done).inspect(|more| done += *more as u64)
+            };
+            return if done != 0 { Ok(done as usize) } else { copied };
         }
         Ok(done as usize)
     }
@@ -266,7 +276,7 @@ impl FileOps for HostInode {
         if done != 0 {
             attr.size = attr.size.max(offset + done);
             attr.blocks = attr.blocks.max(attr.size.div_ceil(4096) * 8);
-            self.touched(&mut attr);
+            self.touched();
         }
         Ok(done as usize)
     }
@@ -283,7 +293,7 @@ impl FileOps for HostInode {
         if done != 0 {
             attr.size = end;
             attr.blocks = attr.blocks.max(end.div_ceil(4096) * 8);
-            self.touched(&mut attr);
+            self.touched();
         }
         Ok((done as usize, end))
     }
@@ -297,6 +307,7 @@ impl FileOps for HostInode {
             inode: self.arc()?,
             path: file.path().clone(),
             pinned: SpinLock::new(Vec::new()),
+            doubted: AtomicU64::new(0),
         });
         *slot = Arc::downgrade(&mapping);
         Ok(mapping)
@@ -314,8 +325,7 @@ impl FileOps for HostInode {
         let _io = self.io.lock();
         self.fs.host.allocate(self.handle(), mode, offset, len)?;
         let attr = self.fs.host.getattr(self.handle())?;
-        self.resized(attr.size);
-        self.refresh(attr);
+        self.changed(attr);
         Ok(())
     }
 }
@@ -327,9 +337,16 @@ pub(super) struct HostMapping {
     /// Where it was first mapped from.
     path: Path,
     pinned: SpinLock<Vec<Arc<Chunk>>>,
+    /// The period in which the host could not provide a page of what a program had mapped.
+    doubted: AtomicU64,
 }
 
 impl HostMapping {
+    /// Whether pages are to be made sure of before they are mapped.
+    fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Acquire) + DOUBT >= fresh::period()
+    }
+
     fn pin(&self, chunk: &Arc<Chunk>) -> Result<()> {
         let mut pinned = self.pinned.lock();
         if pinned.iter().any(|other| Arc::ptr_eq(other, chunk)) {
@@ -359,7 +376,12 @@ impl Drop for HostMapping {
 impl Mappable for HostMapping {
     fn page(&self, index: u64, write: bool) -> Result<PageSource> {
         let offset = index.checked_mul(PAGE_SIZE).ok_or(Errno::ENXIO)?;
-        let size = self.inode.size();
+        let mut size = self.inode.size();
+        if offset >= size || self.is_doubted() {
+            // Others may have made it longer or shorter; what that means for others who map it is seen later,
+            // where no page table is locked.
+            size = self.inode.fs.host.getattr(self.inode.handle())?.size;
+        }
         if offset >= size {
             return Err(Errno::ENXIO);
         }
@@ -369,10 +391,16 @@ impl Mappable for HostMapping {
         if write {
             chunk.make_writable(self.inode.fs.host, self.inode.handle())?;
         }
+        if self.is_doubted() {
+            chunk.probe(self.inode.fs.host, within, write)?;
+        }
         Ok(PageSource::Window(chunk.addr(within)))
     }
 
     fn ready(&self, index: u64, max: usize) -> usize {
+        if self.is_doubted() {
+            return 1;
+        }
         let size = self.inode.size();
         let end = size.div_ceil(PAGE_SIZE).saturating_sub(index);
         let chunks = self.inode.chunks.lock();
@@ -388,6 +416,12 @@ impl Mappable for HostMapping {
     fn name(&self) -> ObjectName {
         let attr = *self.inode.attr.lock();
         ObjectName { dev: attr.dev, ino: attr.ino, path: shown_path(&self.path) }
+    }
+
+    fn doubt(&self) -> bool {
+        fresh::look();
+        self.doubted.store(fresh::period(), Ordering::Release);
+        true
     }
 
     fn mappers(&self) -> Option<&Mappers> {

@@ -15,6 +15,8 @@ use crate::{
 pub trait Host: Send + Sync {
     fn lookup(&self, dir: Handle, name: &[u8]) -> Result<(Handle, Attr)>;
     fn getattr(&self, inode: Handle) -> Result<Attr>;
+    /// Of several at once, at most [`MAX_GETATTRS`](hostcall::MAX_GETATTRS); mode 0 where there is an error.
+    fn getattrs(&self, inodes: &[Handle], attrs: &mut [Attr]) -> Result<()>;
     fn setattr(&self, inode: Handle, change: &SetAttr) -> Result<Attr>;
     fn open(&self, inode: Handle, access: u64) -> Result<()>;
     fn close(&self, inode: Handle);
@@ -42,6 +44,8 @@ pub trait Host: Send + Sync {
     /// The next data or hole (`SEEK_DATA`, `SEEK_HOLE`) from `offset` on.
     fn seek(&self, file: Handle, offset: u64, whence: u32) -> Result<u64>;
     fn window_map(&self, file: Handle, offset: u64, len: u64, window: u64, writable: bool) -> Result<()>;
+    /// Fails when the pages of a window cannot be provided.
+    fn window_probe(&self, window: u64, len: u64, write: bool) -> Result<()>;
 }
 
 /// The VMM.
@@ -64,6 +68,11 @@ impl Host for Vmm {
         let mut attr = Attr::default();
         call_data(Hostcall::FsGetattr, [inode.into(), 0, 0, 0, 0, 0], &[], attr.as_mut_bytes())?;
         Ok(attr)
+    }
+
+    fn getattrs(&self, inodes: &[Handle], attrs: &mut [Attr]) -> Result<()> {
+        let args = [inodes.len() as u64, 0, 0, 0, 0, 0];
+        call_data(Hostcall::FsGetattrs, args, &[inodes.as_bytes()], attrs.as_mut_bytes()).map(drop)
     }
 
     fn setattr(&self, inode: Handle, change: &SetAttr) -> Result<Attr> {
@@ -188,5 +197,9 @@ impl Host for Vmm {
 
     fn window_map(&self, file: Handle, offset: u64, len: u64, window: u64, writable: bool) -> Result<()> {
         call(Hostcall::WindowMap, [file.into(), offset, len, window, writable.into(), 0]).map(drop)
+    }
+
+    fn window_probe(&self, window: u64, len: u64, write: bool) -> Result<()> {
+        call(Hostcall::WindowProbe, [window, len, write.into(), 0, 0, 0]).map(drop)
     }
 }

@@ -5,7 +5,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use hostcall::{Attr, FileSystemStat, Handle, SetAttr, SetAttrValid, Timespec};
 use linux_raw_sys::general::{
     O_ACCMODE, O_RDONLY, O_WRONLY, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
@@ -13,14 +13,16 @@ use linux_raw_sys::general::{
 
 use super::{
     HostFs,
+    cache::Trust,
     dir::{HostDir, Listing},
     file::{Chunks, HostMapping},
 };
 use crate::{
     errno::{Errno, Result},
     fs::{
-        anon,
+        dentry,
         file::FileOps,
+        fresh,
         inode::{Caching, Inode, NewNode},
         pipe::Pipe,
     },
@@ -35,8 +37,8 @@ pub struct HostInode {
     kind: u32,
     key: (u64, u64),
     pub(super) attr: SpinLock<Attr>,
-    /// A directory whose names changed: its size and blocks are the host's to tell.
-    stale: AtomicBool,
+    /// How far the attributes can be believed.
+    pub(super) trust: Trust,
     /// How the host has it open: 1 read, 2 write, 3 both.
     opened: AtomicU32,
     /// Held over what changes the size.
@@ -66,7 +68,7 @@ impl HostInode {
             kind: attr.mode & S_IFMT,
             key: (attr.dev, attr.ino),
             attr: SpinLock::new(attr),
-            stale: AtomicBool::new(false),
+            trust: Trust::new(&attr),
             opened: AtomicU32::new(0),
             io: Mutex::new(()),
             chunks: SpinLock::new(Chunks::default()),
@@ -84,13 +86,12 @@ impl HostInode {
         self.handle
     }
 
-    pub(super) fn arc(&self) -> Result<Arc<Self>> {
-        self.weak.upgrade().ok_or(Errno::ESTALE)
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.weak.clone()
     }
 
-    /// Takes fresh attributes over.
-    pub(super) fn refresh(&self, attr: Attr) {
-        *self.attr.lock() = attr;
+    pub(super) fn arc(&self) -> Result<Arc<Self>> {
+        self.weak.upgrade().ok_or(Errno::ESTALE)
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -101,43 +102,52 @@ impl HostInode {
     pub(super) fn ready(&self, access: u32) -> Result<()> {
         let have = self.opened.load(Ordering::Acquire);
         if have & access != access {
-            self.fs.host.open(self.handle, (have | access).into())?;
+            with_room(|| self.fs.host.open(self.handle, (have | access).into()))?;
             self.opened.fetch_or(access, Ordering::Release);
         }
         Ok(())
     }
 
-    /// The contents changed.
-    pub(super) fn touched(&self, attr: &mut Attr) {
-        let time = anon::now();
-        attr.mtime = time;
-        attr.ctime = time;
-    }
-
-    /// A name in this directory came or went; `links` changes its link count.
+    /// A name in this directory came or went by our doing; `links` changes its link count.
     fn names_changed(&self, links: i64) {
         *self.listing.lock() = None;
-        self.stale.store(true, Ordering::Release);
-        let mut attr = self.attr.lock();
-        attr.nlink = attr.nlink.saturating_add_signed(links);
-        self.touched(&mut attr);
+        self.doubt_names();
+        self.links_changed(links);
     }
 
     fn links_changed(&self, links: i64) {
         let mut attr = self.attr.lock();
         attr.nlink = attr.nlink.saturating_add_signed(links);
-        attr.ctime = anon::now();
+        self.touched();
     }
 
-    fn made(&self, made: Result<(Handle, Attr)>) -> Result<Arc<dyn Inode>> {
-        let (handle, attr) = made?;
+    fn made(&self, make: impl Fn() -> Result<(Handle, Attr)>) -> Result<Arc<dyn Inode>> {
+        let (handle, attr) = with_room(make)?;
         self.names_changed(i64::from(attr.mode & S_IFMT == S_IFDIR));
         Ok(self.fs.inode(handle, attr))
     }
 
     fn lookup_inode(&self, name: &[u8]) -> Result<Arc<Self>> {
-        let (handle, attr) = self.fs.host.lookup(self.handle, name)?;
-        Ok(self.fs.inode(handle, attr))
+        let seen = self.fs.changes.load(Ordering::Acquire);
+        let (handle, attr) = with_room(|| self.fs.host.lookup(self.handle, name))?;
+        let inode = self.fs.inode(handle, attr);
+        // What we changed meanwhile may be newer.
+        if self.fs.changes.load(Ordering::Acquire) == seen || !self.fs.exclusive {
+            inode.learn(attr);
+        }
+        Ok(inode)
+    }
+}
+
+/// Makes a call that needs a descriptor of the VMM. When it has none left, what is only cached makes room; when all are in
+/// use, that is to programs what Linux's own limit on open files is.
+fn with_room<T>(call: impl Fn() -> Result<T>) -> Result<T> {
+    match call() {
+        Err(Errno::EMFILE | Errno::ENFILE) => {
+            dentry::make_room();
+            call().map_err(|error| if error == Errno::EMFILE { Errno::ENFILE } else { error })
+        }
+        result => result,
     }
 }
 
@@ -155,16 +165,35 @@ impl Drop for HostInode {
 
 impl Inode for HostInode {
     fn attr(&self) -> Result<Attr> {
-        if !self.fs.exclusive || self.stale.swap(false, Ordering::AcqRel) {
-            let attr = self.fs.host.getattr(self.handle)?;
-            self.refresh(attr);
+        fresh::look();
+        if !self.fs.exclusive || self.is_stale() {
+            self.ask()?;
         }
         Ok(*self.attr.lock())
     }
 
     fn access(&self) -> Result<Attr> {
         // A shared tree's attributes came with the look-up just made.
+        if self.fs.exclusive && !self.is_asked() {
+            self.ask()?;
+        }
         Ok(*self.attr.lock())
+    }
+
+    fn size(&self) -> Result<u64> {
+        fresh::look();
+        if !self.fs.exclusive || !self.is_asked() {
+            self.ask()?;
+        }
+        Ok(self.size())
+    }
+
+    fn generation(&self) -> u64 {
+        // Whoever walks has looked at the clock. Names that cannot be asked for are looked up, which says why.
+        if self.fs.exclusive && !self.is_asked() && self.ask().is_err() {
+            self.forget_names();
+        }
+        self.trust.generation()
     }
 
     fn kind(&self) -> u32 {
@@ -188,12 +217,11 @@ impl Inode for HostInode {
             if old.is_some() {
                 self.cut(attr.size);
             }
-            self.resized(attr.size);
-            self.refresh(attr);
+            self.changed(attr);
             return Ok(());
         }
         let attr = self.fs.host.setattr(self.handle, change)?;
-        self.refresh(attr);
+        self.changed(attr);
         Ok(())
     }
 
@@ -212,7 +240,8 @@ impl Inode for HostInode {
     }
 
     fn create(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
-        let (handle, attr) = self.fs.host.create(self.handle, name, new.mode & 0o7777, new.uid, new.gid)?;
+        let (handle, attr) =
+            with_room(|| self.fs.host.create(self.handle, name, new.mode & 0o7777, new.uid, new.gid))?;
         self.names_changed(0);
         let inode = self.fs.inode(handle, attr);
         inode.opened.store(3, Ordering::Release);
@@ -220,15 +249,15 @@ impl Inode for HostInode {
     }
 
     fn mkdir(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
-        self.made(self.fs.host.mkdir(self.handle, name, new.mode & 0o7777, new.uid, new.gid))
+        self.made(|| self.fs.host.mkdir(self.handle, name, new.mode & 0o7777, new.uid, new.gid))
     }
 
     fn mknod(&self, name: &[u8], new: NewNode, _rdev: u64) -> Result<Arc<dyn Inode>> {
-        self.made(self.fs.host.mknod(self.handle, name, new.mode, new.uid, new.gid))
+        self.made(|| self.fs.host.mknod(self.handle, name, new.mode, new.uid, new.gid))
     }
 
     fn symlink(&self, name: &[u8], target: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
-        self.made(self.fs.host.symlink(self.handle, name, target, new.uid, new.gid))
+        self.made(|| self.fs.host.symlink(self.handle, name, target, new.uid, new.gid))
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
@@ -264,9 +293,9 @@ impl Inode for HostInode {
         self.fs.host.rename(self.handle, old, to.handle, new, flags)?;
         // Link counts of the directories may have changed in several ways: ask again.
         for dir in [self, to] {
-            *dir.listing.lock() = None;
+            dir.names_changed(0);
             let attr = self.fs.host.getattr(dir.handle)?;
-            dir.refresh(attr);
+            dir.changed(attr);
         }
         Ok(())
     }

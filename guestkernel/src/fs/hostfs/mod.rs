@@ -2,12 +2,13 @@
 //!
 //! Inodes are named by host handles that the VMM issues, and known by the host's device and inode number, so
 //! that hard links meet in one inode. Attributes and names of an *exclusive* tree (the container's root) are
-//! cached until we change them; those of a *shared* tree are looked up each time. Reads and memory mappings go
+//! cached and believed for a quarter of a second ([`super::fresh`]); those of a *shared* tree are looked up each time. Reads and memory mappings go
 //! through file windows, writes to the host at once; both see the host's page cache.
 //!
-//! Locks: `attr` and `chunks` are leaves; no lock is held over a hostcall except `io`, a sleeping mutex that
+//! Locks: `attr`, `chunks`, `names` and `asked` are leaves; no lock is held over a hostcall except `io`, a sleeping mutex that
 //! serialises what changes a file's size.
 
+mod cache;
 mod dir;
 mod file;
 pub mod host;
@@ -18,9 +19,11 @@ mod xattr;
 pub use inode::HostInode;
 
 use alloc::{
+    collections::VecDeque,
     string::String,
     sync::{Arc, Weak},
 };
+use core::sync::atomic::AtomicU64;
 use hashbrown::HashMap;
 use hostcall::{Attr, Handle};
 
@@ -34,9 +37,13 @@ use crate::{
 pub struct HostFs {
     host: &'static dyn Host,
     windows: &'static Windows,
-    /// Nobody else is expected to change it.
+    /// Others change it seldom: it is cached.
     exclusive: bool,
     inodes: SpinLock<HashMap<(u64, u64), Weak<HostInode>>>,
+    /// Inodes that were asked for, the longest ago first.
+    asked: SpinLock<VecDeque<Weak<HostInode>>>,
+    /// Counts our own changes of attributes.
+    changes: AtomicU64,
     /// Name of the host's file-system type, for `/proc/mounts`.
     pub kind: String,
 }
@@ -62,6 +69,8 @@ impl HostFs {
             windows,
             exclusive,
             inodes: SpinLock::new(HashMap::new()),
+            asked: SpinLock::new(VecDeque::new()),
+            changes: AtomicU64::new(0),
             kind: "hostfs".into(),
         })
     }
@@ -84,7 +93,6 @@ impl HostFs {
             if known.handle() != handle {
                 self.host.close(handle);
             }
-            known.refresh(attr);
             return known;
         }
         let inode = HostInode::new(self.clone(), handle, attr);

@@ -14,6 +14,7 @@ use super::host::Host;
 use crate::{
     arch::{self, PhysAddr},
     errno::{Errno, Result},
+    mem::PAGE_SIZE,
     sync::SpinLock,
 };
 use hostcall::Handle;
@@ -102,6 +103,14 @@ impl Chunk {
             self.writable.store(true, Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// Makes sure that the host can provide the page at `offset` of the chunk; the slot is kept by the caller.
+    ///
+    /// # Errors
+    /// `EIO` when it cannot.
+    pub fn probe(&self, host: &dyn Host, offset: u64, write: bool) -> Result<()> {
+        host.window_probe(self.window + offset, PAGE_SIZE, write).map_err(|_| Errno::EIO)
     }
 
     /// Length of the chunk.

@@ -78,7 +78,8 @@ impl HostInode {
 
     /// The file's capabilities. That there are none is remembered until the file changes.
     fn capability(&self) -> Result<Vec<u8>> {
-        let changed = self.attr.lock().ctime;
+        let inode: &dyn Inode = self;
+        let changed = inode.attr()?.ctime;
         if *self.incapable.lock() == Some(changed) {
             return Err(Errno::ENODATA);
         }
@@ -109,7 +110,8 @@ impl HostInode {
             })?,
         }
         *self.incapable.lock() = None;
-        self.attr.lock().ctime = crate::fs::anon::now();
+        let _attr = self.attr.lock();
+        self.touched();
         Ok(())
     }
 

@@ -24,6 +24,7 @@ struct State {
     handles: HashMap<Handle, usize>,
     next: Handle,
     windows: Vec<(usize, u64, u64, u64)>,
+    ticks: i64,
 }
 
 /// The double; counts calls by name.
@@ -54,7 +55,15 @@ impl State {
         self.nodes.push(Node { attr, data: data.to_vec(), names: BTreeMap::new() });
         let node = self.nodes.len() - 1;
         self.nodes[dir].names.insert(name.to_vec(), node);
+        self.tick(dir);
         Ok(self.handle(node))
+    }
+
+    /// A node changes now.
+    fn tick(&mut self, node: usize) {
+        self.ticks += 1;
+        self.nodes[node].attr.ctime.nsec = self.ticks;
+        self.nodes[node].attr.mtime.nsec = self.ticks;
     }
 
     /// Shows what a node holds in its windows.
@@ -108,6 +117,13 @@ impl Host for FakeHost {
         let node = state.node(inode)?;
         Ok(state.nodes[node].attr)
     }
+    fn getattrs(&self, inodes: &[Handle], attrs: &mut [Attr]) -> Result<()> {
+        let mut state = self.count("getattrs");
+        for (inode, attr) in inodes.iter().zip(attrs) {
+            *attr = state.node(*inode).map_or(Attr::default(), |node| state.nodes[node].attr);
+        }
+        Ok(())
+    }
     fn setattr(&self, inode: Handle, change: &SetAttr) -> Result<Attr> {
         let mut state = self.count("setattr");
         let node = state.node(inode)?;
@@ -116,6 +132,7 @@ impl Host for FakeHost {
             state.nodes[node].attr.size = change.size;
             state.show(node);
         }
+        state.tick(node);
         if change.valid & SetAttrValid::MODE.bits() != 0 {
             let attr = &mut state.nodes[node].attr;
             attr.mode = attr.mode & S_IFMT | change.mode;
@@ -149,6 +166,7 @@ impl Host for FakeHost {
         }
         state.nodes[node].data[offset as usize..end].copy_from_slice(&bytes);
         state.nodes[node].attr.size = state.nodes[node].data.len() as u64;
+        state.tick(node);
         state.show(node);
         Ok(bytes.len())
     }
@@ -211,6 +229,7 @@ impl Host for FakeHost {
         let (node, dir) = (state.node(inode)?, state.node(dir)?);
         state.nodes[node].attr.nlink += 1;
         state.nodes[dir].names.insert(name.to_vec(), node);
+        state.tick(dir);
         Ok(())
     }
     fn unlink(&self, dir: Handle, name: &[u8], directory: bool) -> Result<()> {
@@ -222,6 +241,7 @@ impl Host for FakeHost {
         }
         state.nodes[dir].names.remove(name);
         state.nodes[node].attr.nlink -= 1;
+        state.tick(dir);
         Ok(())
     }
     fn rename(&self, dir: Handle, old: &[u8], to: Handle, new: &[u8], _flags: u32) -> Result<()> {
@@ -229,6 +249,8 @@ impl Host for FakeHost {
         let (dir, to) = (state.node(dir)?, state.node(to)?);
         let node = state.nodes[dir].names.remove(old).ok_or(Errno::ENOENT)?;
         state.nodes[to].names.insert(new.to_vec(), node);
+        state.tick(dir);
+        state.tick(to);
         Ok(())
     }
     fn sync(&self, _file: Handle, _data_only: bool) -> Result<()> {
@@ -261,6 +283,9 @@ impl Host for FakeHost {
         state.windows.retain(|(.., other)| *other != window);
         state.windows.push((node, offset, len, window));
         state.show(node);
+        Ok(())
+    }
+    fn window_probe(&self, _window: u64, _len: u64, _write: bool) -> Result<()> {
         Ok(())
     }
 }

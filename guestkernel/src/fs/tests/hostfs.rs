@@ -10,10 +10,10 @@ use super::{
 use crate::{errno::Errno, mm::PageSource, sync::SpinLock};
 
 /// One test at a time: they share the window region.
-static TURN: SpinLock<()> = SpinLock::new(());
+pub(super) static TURN: SpinLock<()> = SpinLock::new(());
 
 /// A walk over a fake host's tree; `window` bytes of windows.
-fn host(window: u64) -> (&'static FakeHost, Walk<'static>) {
+pub(super) fn host(window: u64) -> (&'static FakeHost, Walk<'static>) {
     crate::mem::init_for_tests();
     let host = FakeHost::new();
     let windows = Box::leak(Box::new(Windows::new(window)));
@@ -33,6 +33,8 @@ fn warm_operations_ask_nobody() {
     assert_eq!(pread(&file, 0, 9).expect("read"), b"hello");
     walk.resolve(b"/d/none", Lookup::empty()).expect_err("absent");
     names(&walk, "/d").expect("names");
+    // What time the host made of the write.
+    file.attr().expect("attr");
     host.take_calls();
     for _ in 0..3 {
         let file = walk.open(b"/d/f", O_RDWR, 0, Lookup::empty()).expect("open");

@@ -4,6 +4,7 @@ mod devpts;
 mod fdtable;
 mod host;
 mod hostfs;
+mod outside;
 mod pipe;
 mod tmpfs;
 mod walk;
