@@ -60,8 +60,8 @@ macro_rules! hostcalls {
     ($($(#[$doc:meta])* $name:ident = $nr:literal, host: [$($sys:literal),*];)*) => {
         /// Every hostcall. Each entry says its arguments (`a0`…), what `data` holds, and its result.
         ///
-        /// *inode handle* means a handle made by `FsLookup`, `FsCreate`, `FsMkdir`, `FsSymlink`, `FsMknod` or
-        /// the root handle. It denotes an inode; `FsOpen` gives it the ability to do I/O. Offsets and
+        /// *inode handle* means a handle made by `FsLookup`, `FsCreate`, `FsMkdir`, `FsSymlink`, `FsMknod`,
+        /// `FsTmpfile` or the root handle. It denotes an inode; `FsOpen` gives it the ability to do I/O. Offsets and
         /// open flags belong to the sentry.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
@@ -201,6 +201,9 @@ hostcalls! {
     /// The next data (`a2` = 3) or hole (`a2` = 4) of file `a0` from offset `a1` on. Result: its offset; `-ENXIO`
     /// beyond the end.
     FsSeek = 55, host: ["lseek"];
+    /// Creates a regular file without a name. `a0` = a directory of the file system that it is to be on, `a1` = mode,
+    /// `a2` = uid, `a3` = gid. Answer as `FsCreate`; `FsLink` can give it a name.
+    FsTmpfile = 57, host: ["openat", "fchownat", "fchmodat", "statx", "close"];
     /// Maps `a2` bytes of file `a0` from offset `a1` at window offset `a3` (all multiples of the page size),
     /// shared with the host's page cache; `a4` = 1 for a writable mapping. Replaces what was there.
     WindowMap = 64, host: ["mmap"];

@@ -13,6 +13,7 @@
 use alloc::{
     boxed::Box,
     collections::VecDeque,
+    format,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -41,6 +42,8 @@ pub struct Dentry {
     pub(super) mounted: AtomicU32,
     /// Removed: the name is gone, the inode may live on.
     dead: AtomicBool,
+    /// It never had a name, and may be given one.
+    linkable: AtomicBool,
     /// Used since the clock came by.
     used: AtomicBool,
 }
@@ -67,8 +70,29 @@ impl Dentry {
             names: Mutex::new(()),
             mounted: AtomicU32::new(0),
             dead: AtomicBool::new(false),
+            linkable: AtomicBool::new(false),
             used: AtomicBool::new(true),
         })
+    }
+
+    /// A file that was made in this directory without a name; `linkable` where link(2) may give it one.
+    #[must_use]
+    pub fn unnamed(self: &Arc<Self>, inode: Arc<dyn Inode>, ino: u64, linkable: bool) -> Arc<Self> {
+        let dentry = Self::new(Some(self.clone()), format!("#{ino}").as_bytes(), Some(inode));
+        dentry.dead.store(true, Ordering::Release);
+        dentry.linkable.store(linkable, Ordering::Release);
+        dentry
+    }
+
+    /// Whether it never had a name and may be given one.
+    #[must_use]
+    pub fn is_linkable(&self) -> bool {
+        self.linkable.load(Ordering::Acquire)
+    }
+
+    /// Its inode got a name.
+    pub fn linked(&self) {
+        self.linkable.store(false, Ordering::Release);
     }
 
     /// The root of a file system, or an object without a name.

@@ -30,6 +30,11 @@ pub(crate) enum FileOp<'a> {
         name: &'a [u8],
         mode: u32,
     },
+    /// Makes a regular file without a name on a directory's file system and opens it; gives a descriptor.
+    Tmpfile {
+        dir: RawFd,
+        mode: u32,
+    },
     /// Opens what a descriptor denotes, for I/O; gives a descriptor.
     Reopen {
         file: RawFd,
@@ -149,6 +154,10 @@ impl FileOp<'_> {
                 let name = Name::new(name)?.bytes();
                 rustix::fs::openat2(borrow(dir)?, name, flags, permissions(mode), beneath()).map(made)
             }
+            Self::Tmpfile { dir, mode } => {
+                let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+                rustix::fs::openat(borrow(dir)?, c".", flags, permissions(mode)).map(made)
+            }
             Self::Reopen { file, flags } => {
                 let flags = OFlags::from_bits_truncate(flags) & REOPEN;
                 let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -253,7 +262,10 @@ impl Files {
 
     /// Makes a call that gives a descriptor.
     pub(crate) fn open(&self, op: &FileOp<'_>) -> Result<OwnedFd, Errno> {
-        debug_assert!(matches!(op, FileOp::Look { .. } | FileOp::Create { .. } | FileOp::Reopen { .. }));
+        debug_assert!(matches!(
+            op,
+            FileOp::Look { .. } | FileOp::Create { .. } | FileOp::Tmpfile { .. } | FileOp::Reopen { .. }
+        ));
         let fd = self.perform(op, &mut Vec::new())?;
         // SAFETY: these operations give the number of a descriptor that they have just made, here or in the
         // broker's thread.
