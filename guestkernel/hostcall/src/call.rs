@@ -203,7 +203,7 @@ hostcalls! {
     FsSeek = 55, host: ["lseek"];
     /// Creates a regular file without a name. `a0` = a directory of the file system that it is to be on, `a1` = mode,
     /// `a2` = uid, `a3` = gid. Answer as `FsCreate`; `FsLink` can give it a name.
-    FsTmpfile = 57, host: ["openat", "fchownat", "fchmodat", "statx", "close"];
+    FsTmpfile = 57, host: ["openat2", "fchownat", "fchmodat", "statx", "close"];
     /// Maps `a2` bytes of file `a0` from offset `a1` at window offset `a3` (all multiples of the page size),
     /// shared with the host's page cache; `a4` = 1 for a writable mapping. Replaces what was there.
     WindowMap = 64, host: ["mmap"];

@@ -81,11 +81,11 @@ impl Drop for File {
 
 /// Flags that act at open only.
 const OPEN_ONLY: u32 = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC;
-/// `O_ASYNC`.
+/// `O_ASYNC`, which holders of leases show; no file of ours sends signals when it is ready.
 const FASYNC: u32 = 0o20000;
 /// Flags that `F_SETFL` changes.
 const SETTABLE: u32 =
-    O_APPEND | O_NONBLOCK | linux_raw_sys::general::O_DIRECT | linux_raw_sys::general::O_NOATIME | FASYNC;
+    O_APPEND | O_NONBLOCK | linux_raw_sys::general::O_DIRECT | linux_raw_sys::general::O_NOATIME;
 
 /// One more description has a regular file open.
 fn begin_use(path: &Path, inode: &Arc<dyn Inode>, writes: bool) -> Result<()> {

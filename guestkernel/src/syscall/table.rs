@@ -299,7 +299,7 @@ syscalls! {
     69 msgsnd(Int, Addr, Size, Hex), Absent, "Not implemented yet.";
     70 msgrcv(Int, Addr, Size, Long, Hex), Absent, "Not implemented yet.";
     71 msgctl(Int, Int, Addr), Absent, "Not implemented yet.";
-    72 fcntl(Fd, Fcntl, FcntlRest) => fcntl::fcntl, Partial, "O_ASYNC sends no signals; leases are on regular files of directories of the host and of tmpfs.";
+    72 fcntl(Fd, Fcntl, FcntlRest) => fcntl::fcntl, Partial, "O_ASYNC is not taken: no signals when a file is ready; leases are on regular files of directories of the host and of tmpfs.";
     73 flock(Fd, Flock) => file::flock, Full, "As Linux.";
     74 fsync(Fd) => file::fsync, Full, "As Linux.";
     75 fdatasync(Fd) => file::fdatasync, Full, "As Linux.";

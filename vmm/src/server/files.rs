@@ -156,7 +156,7 @@ impl FileOp<'_> {
             }
             Self::Tmpfile { dir, mode } => {
                 let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-                rustix::fs::openat(borrow(dir)?, c".", flags, permissions(mode)).map(made)
+                rustix::fs::openat2(borrow(dir)?, c".", flags, permissions(mode), beneath()).map(made)
             }
             Self::Reopen { file, flags } => {
                 let flags = OFlags::from_bits_truncate(flags) & REOPEN;
@@ -288,4 +288,26 @@ impl Files {
 /// The number of a descriptor that the caller goes on holding.
 pub(crate) fn raw(fd: &impl AsRawFd) -> RawFd {
     fd.as_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_name_gets_one() {
+        let place = std::env::temp_dir().join(format!("ringfence-unnamed-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        let dir: OwnedFd = fs::File::open(&place).unwrap().into();
+        let files = Files::new(fs::File::open("/proc/self/fd").unwrap().into(), None);
+        let file = files.open(&FileOp::Tmpfile { dir: raw(&dir), mode: 0o600 }).unwrap();
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+        assert!(files.open(&FileOp::Tmpfile { dir: raw(&file), mode: 0o600 }).is_err());
+        files.call(&FileOp::Link { file: raw(&file), dir: raw(&dir), name: b"a" }).unwrap();
+        let found = fs::metadata(place.join("a")).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.nlink()), (0o600, 1));
+        fs::remove_dir_all(&place).unwrap();
+    }
 }

@@ -6,6 +6,7 @@ mod host;
 mod hostfs;
 mod pipe;
 mod tmpfs;
+mod unnamed;
 mod walk;
 
 use std::{sync::Arc, vec::Vec};

@@ -5,7 +5,8 @@ use crate::errno::Errno;
 
 /// Makes a file without a name in `/`, gives it two, takes them away; `links` tells its link count.
 pub(super) fn comes_and_goes(walk: &Walk<'_>) {
-    let make = |flags: u32| walk.open(b"/", O_TMPFILE | O_RDWR | flags, 0o640, Lookup::empty()).expect("file");
+    let make =
+        |flags: u32| walk.open(b"/", O_TMPFILE | O_RDWR | flags, 0o640, Lookup::empty()).expect("file");
     let file = make(0);
     let links = || file.attr().expect("attr").nlink;
     write(&file, b"text").expect("write");
