@@ -64,8 +64,8 @@ macro_rules! hostcalls {
     ($($(#[$doc:meta])* $name:ident = $nr:literal, host: [$($sys:literal),*];)*) => {
         /// Every hostcall. Each entry says its arguments (`a0`…), what `data` holds, and its result.
         ///
-        /// *inode handle* means a handle made by `FsLookup`, `FsCreate`, `FsMkdir`, `FsSymlink`, `FsMknod` or
-        /// the root handle. It denotes an inode; `FsOpen` gives it the ability to do I/O. Offsets and
+        /// *inode handle* means a handle made by `FsLookup`, `FsCreate`, `FsMkdir`, `FsSymlink`, `FsMknod`,
+        /// `FsTmpfile` or the root handle. It denotes an inode; `FsOpen` gives it the ability to do I/O. Offsets and
         /// open flags belong to the sentry.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
@@ -208,6 +208,9 @@ hostcalls! {
     /// Attributes of `a0` inode handles, at most [`MAX_GETATTRS`](crate::MAX_GETATTRS), that are in `data`, 32 bits
     /// each. `data` = an [`Attr`](crate::Attr) for each; all zero where there is an error.
     FsGetattrs = 56, host: ["statx"];
+    /// Creates a regular file without a name. `a0` = a directory of the file system that it is to be on, `a1` = mode,
+    /// `a2` = uid, `a3` = gid. Answer as `FsCreate`; `FsLink` can give it a name.
+    FsTmpfile = 57, host: ["openat2", "fchownat", "fchmodat", "statx", "close"];
     /// Maps `a2` bytes of file `a0` from offset `a1` at window offset `a3` (all multiples of the page size),
     /// shared with the host's page cache; `a4` = 1 for a writable mapping. Replaces what was there.
     WindowMap = 64, host: ["mmap"];

@@ -64,6 +64,11 @@ pub(super) fn end_run(inode: &Arc<dyn Inode>) {
     undo(inode, -1);
 }
 
+/// How many write it; those who run it as a negative number.
+pub(super) fn writers(inode: &Arc<dyn Inode>) -> i64 {
+    COUNTS.lock().get(&key(inode)).copied().unwrap_or(0)
+}
+
 /// Whether it may be changed now.
 ///
 /// # Errors

@@ -17,6 +17,7 @@
 use alloc::{
     boxed::Box,
     collections::VecDeque,
+    format,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -49,6 +50,8 @@ pub struct Dentry {
     detached: AtomicBool,
     /// The directory's generation in which the name was looked up.
     checked: AtomicU64,
+    /// It never had a name, and may be given one.
+    linkable: AtomicBool,
     /// Used since the clock came by.
     used: AtomicBool,
 }
@@ -77,8 +80,29 @@ impl Dentry {
             dead: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             checked: AtomicU64::new(0),
+            linkable: AtomicBool::new(false),
             used: AtomicBool::new(true),
         })
+    }
+
+    /// A file that was made in this directory without a name; `linkable` where link(2) may give it one.
+    #[must_use]
+    pub fn unnamed(self: &Arc<Self>, inode: Arc<dyn Inode>, ino: u64, linkable: bool) -> Arc<Self> {
+        let dentry = Self::new(Some(self.clone()), format!("#{ino}").as_bytes(), Some(inode));
+        dentry.dead.store(true, Ordering::Release);
+        dentry.linkable.store(linkable, Ordering::Release);
+        dentry
+    }
+
+    /// Whether it never had a name and may be given one.
+    #[must_use]
+    pub fn is_linkable(&self) -> bool {
+        self.linkable.load(Ordering::Acquire)
+    }
+
+    /// Its inode got a name.
+    pub fn linked(&self) {
+        self.linkable.store(false, Ordering::Release);
     }
 
     /// The root of a file system, or an object without a name.

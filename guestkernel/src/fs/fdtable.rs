@@ -5,8 +5,9 @@
 
 use alloc::{sync::Arc, vec::Vec};
 
-use super::file::File;
+use super::{dnotify, file::File, locks};
 use crate::{
+    arch::try_current,
     errno::{Errno, Result},
     sync::SpinLock,
 };
@@ -133,7 +134,7 @@ impl FdTable {
             }
             old
         };
-        drop(old);
+        old.iter().for_each(|old| self.let_go(old));
         Ok(())
     }
 
@@ -142,7 +143,28 @@ impl FdTable {
     /// # Errors
     /// `EBADF`.
     pub fn close(&self, fd: i32) -> Result<Arc<File>> {
-        self.table.lock().take(fd as usize).ok_or(Errno::EBADF)
+        let file = self.table.lock().take(fd as usize).ok_or(Errno::EBADF)?;
+        self.let_go(&file);
+        Ok(file)
+    }
+
+    /// The table's identity among those that there are.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        core::ptr::from_ref(self) as usize
+    }
+
+    /// A descriptor of `file` was closed: what belonged to the table's processes ends, whoever else has it open.
+    fn let_go(&self, file: &Arc<File>) {
+        if file.is_path() {
+            return;
+        }
+        dnotify::end(file, self.id());
+        if let Some(me) = try_current().filter(|_| locks::any())
+            && me.files_if_alive().is_some_and(|own| own.id() == self.id())
+        {
+            locks::release_process(file.inode(), me.process.pid);
+        }
     }
 
     /// Close-on-exec flag.
@@ -186,7 +208,7 @@ impl FdTable {
             }
         }
         drop(table);
-        drop(closed);
+        closed.iter().for_each(|file| self.let_go(file));
     }
 
     /// Closes what is marked close-on-exec.
@@ -203,7 +225,7 @@ impl FdTable {
             }
         }
         drop(table);
-        drop(closed);
+        closed.iter().for_each(|file| self.let_go(file));
     }
 
     /// A copy, as fork makes it.
@@ -227,10 +249,13 @@ impl FdTable {
         let table = self.table.lock();
         (0..table.files.len()).filter(|&fd| table.files[fd].is_some()).map(|fd| fd as i32).collect()
     }
+}
 
-    /// Closes everything, when the last task using the table ends.
-    pub fn clear(&self) {
-        let table = core::mem::take(&mut *self.table.lock());
-        drop(table);
+impl Drop for FdTable {
+    fn drop(&mut self) {
+        if dnotify::any() {
+            let table = core::mem::take(self.table.get_mut());
+            table.files.iter().flatten().for_each(|file| dnotify::end(file, self.id()));
+        }
     }
 }

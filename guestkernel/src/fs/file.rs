@@ -4,7 +4,7 @@
 //! status flags and the position. The position's mutex is held over a read or write that uses it, so that
 //! concurrent ones do not overlap; objects without a position (pipes, terminals) take no lock here.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use hostcall::Attr;
@@ -15,9 +15,11 @@ use linux_raw_sys::general::{
 };
 
 use super::{
+    busy,
     inode::Inode,
-    inotify,
+    inotify, lease,
     mount::{Mount, Path},
+    owner::Owner,
     protect,
 };
 use crate::{
@@ -25,8 +27,8 @@ use crate::{
     errno::{Errno, Result},
     mm::Mappable,
     signal::{self, SigInfo},
-    sync::Mutex,
-    task::rlimit::Resource,
+    sync::{Mutex, SpinLock},
+    task::{cred::Cred, rlimit::Resource},
     tty,
     uio::{Sink, Source},
 };
@@ -48,10 +50,16 @@ pub struct File {
     locked: AtomicBool,
     /// It counts as a writer.
     writes: bool,
+    /// It was opened as a regular file, and counts as a writer or a reader.
+    opens: bool,
     /// It was opened by a path, so that what is done with it may be watched.
     noted: bool,
     /// It counts as a running program.
     runs: AtomicBool,
+    /// In whose name it was opened by a path.
+    opener: Option<Arc<Cred>>,
+    /// Whom it sends signals, once that was asked for.
+    owner: SpinLock<Option<Box<Owner>>>,
 }
 
 impl Drop for File {
@@ -62,21 +70,43 @@ impl Drop for File {
         if self.locked.load(Ordering::Relaxed) {
             super::locks::release_file(&self.inode, self);
         }
-        if self.writes {
-            super::busy::end_write(&self.inode);
-            self.path.mount.end_write();
+        if self.opens {
+            end_use(&self.path, &self.inode, self.writes);
         }
         if self.runs.load(Ordering::Relaxed) {
-            super::busy::end_run(&self.inode);
+            busy::end_run(&self.inode);
         }
     }
 }
 
 /// Flags that act at open only.
 const OPEN_ONLY: u32 = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC;
+/// `O_ASYNC`, which holders of leases show; no file of ours sends signals when it is ready.
+const FASYNC: u32 = 0o20000;
 /// Flags that `F_SETFL` changes.
 const SETTABLE: u32 =
-    O_APPEND | O_NONBLOCK | linux_raw_sys::general::O_DIRECT | linux_raw_sys::general::O_NOATIME | 0o20000;
+    O_APPEND | O_NONBLOCK | linux_raw_sys::general::O_DIRECT | linux_raw_sys::general::O_NOATIME;
+
+/// One more description has a regular file open.
+fn begin_use(path: &Path, inode: &Arc<dyn Inode>, writes: bool) -> Result<()> {
+    if writes {
+        path.mount.begin_write()?;
+        busy::begin_write(inode).inspect_err(|_| path.mount.end_write())?;
+    } else if let Some(readers) = inode.readers() {
+        readers.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+/// One less.
+fn end_use(path: &Path, inode: &Arc<dyn Inode>, writes: bool) {
+    if writes {
+        busy::end_write(inode);
+        path.mount.end_write();
+    } else if let Some(readers) = inode.readers() {
+        readers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// An `O_PATH` descriptor: names a place and does no I/O.
 struct PathOnly;
@@ -90,18 +120,16 @@ impl File {
     /// As the inode's `open`.
     pub fn open(path: Path, flags: u32) -> Result<Arc<Self>> {
         let inode = path.inode()?.clone();
-        let writes = flags & O_ACCMODE != O_RDONLY && inode.is_regular();
-        if writes {
-            path.mount.begin_write()?;
-            super::busy::begin_write(&inode).inspect_err(|_| path.mount.end_write())?;
-        }
-        let opened = super::devpts::open_foreign_ptmx(&path, &inode);
-        let ops = opened.unwrap_or_else(|| inode.clone().open(flags)).inspect_err(|_| {
-            if writes {
-                super::busy::end_write(&inode);
-                path.mount.end_write();
-            }
-        })?;
+        let opens = inode.is_regular();
+        let writes = flags & O_ACCMODE != O_RDONLY && opens;
+        let ops = if opens {
+            begin_use(&path, &inode, writes)?;
+            lease::request(&inode, writes, flags & O_NONBLOCK != 0)
+                .and_then(|()| inode.clone().open(flags))
+                .inspect_err(|_| end_use(&path, &inode, writes))?
+        } else {
+            super::devpts::open_foreign_ptmx(&path, &inode).unwrap_or_else(|| inode.clone().open(flags))?
+        };
         if inode.kind() == S_IFCHR {
             if flags & O_DIRECT != 0 {
                 return Err(Errno::EINVAL);
@@ -109,7 +137,8 @@ impl File {
             tty::file::opened(&ops, flags);
         }
         let mut file = Self::with(ops, path, inode, flags | O_LARGEFILE);
-        file.writes = writes;
+        (file.writes, file.opens) = (writes, opens);
+        file.opener = try_current().map(|me| me.cred());
         file.noted = true;
         inotify::opened(&file.path);
         Ok(Arc::new(file))
@@ -121,7 +150,7 @@ impl File {
     /// `ETXTBSY`, and as the inode's `open`.
     pub fn open_program(path: Path) -> Result<Arc<Self>> {
         let file = Self::open(path, O_RDONLY)?;
-        super::busy::begin_run(&file.inode)?;
+        busy::begin_run(&file.inode)?;
         file.runs.store(true, Ordering::Relaxed);
         Ok(file)
     }
@@ -141,7 +170,9 @@ impl File {
     pub fn open_path_with(path: Path, flags: u32, ops: Arc<dyn FileOps>) -> Result<Arc<Self>> {
         let inode = path.inode()?.clone();
         let flags = flags & (O_PATH | O_DIRECTORY | O_NOFOLLOW);
-        Ok(Arc::new(Self::with(ops, path, inode, flags)))
+        let mut file = Self::with(ops, path, inode, flags);
+        file.opener = try_current().map(|me| me.cred());
+        Ok(Arc::new(file))
     }
 
     /// An object that no path leads to. `name` is what `/proc/PID/fd` shows.
@@ -161,8 +192,11 @@ impl File {
             position: Mutex::new(0),
             locked: AtomicBool::new(false),
             writes: false,
+            opens: false,
             noted: false,
             runs: AtomicBool::new(false),
+            opener: None,
+            owner: SpinLock::new(None),
         }
     }
 
@@ -213,9 +247,50 @@ impl File {
         self.flags.fetch_or(flags, Ordering::Relaxed);
     }
 
+    /// Shows `O_ASYNC` or not.
+    pub(super) fn show_asynchronous(&self, on: bool) {
+        if on {
+            self.flags.fetch_or(FASYNC, Ordering::Relaxed);
+        } else {
+            self.flags.fetch_and(!FASYNC, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody is sent signals any more, as `O_ASYNC` shows.
+    pub(super) fn clear_owner(&self) {
+        let old = self.owner.lock().take();
+        drop(old);
+        self.show_asynchronous(false);
+    }
+
+    /// Whom it sends signals.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.owner.lock().as_deref().cloned()
+    }
+
+    /// Changes whom it sends signals.
+    ///
+    /// # Errors
+    /// Those of `change`, which then changes nothing.
+    pub fn with_owner(&self, change: impl FnOnce(&mut Owner) -> Result<()>) -> Result<()> {
+        let mut owner = self.owner().unwrap_or_default();
+        change(&mut owner)?;
+        let old = self.owner.lock().replace(Box::new(owner));
+        drop(old);
+        Ok(())
+    }
+
     /// It is about to be locked.
     pub(super) fn note_locked(&self) {
         self.locked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was opened with the very credentials `cred`, by the process itself since it last changed them, if by a
+    /// path at all.
+    #[must_use]
+    pub fn is_opened_by(&self, cred: &Arc<Cred>) -> bool {
+        self.opener.as_ref().is_none_or(|opener| Arc::ptr_eq(opener, cred))
     }
 
     /// Whether calls that would block give `EAGAIN`.

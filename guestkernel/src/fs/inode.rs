@@ -5,7 +5,7 @@
 //! or changes names.
 
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::any::Any;
+use core::{any::Any, sync::atomic::AtomicU32};
 use hostcall::{Attr, FileSystemStat, SetAttr};
 use linux_raw_sys::general::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
@@ -93,6 +93,11 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EACCES)
     }
 
+    /// A new regular file without a name, on the same file system.
+    fn tmpfile(&self, _new: NewNode) -> Result<Arc<dyn Inode>> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     fn mkdir(&self, _name: &[u8], _new: NewNode) -> Result<Arc<dyn Inode>> {
         Err(Errno::EPERM)
     }
@@ -129,6 +134,11 @@ pub trait Inode: Any + Send + Sync {
 
     /// Where a link of `/proc` that is not text leads; `None` for ordinary links.
     fn magic_link(&self) -> Option<Result<Path>> {
+        None
+    }
+
+    /// How many open file descriptions only read it, of a file that leases can be had on.
+    fn readers(&self) -> Option<&AtomicU32> {
         None
     }
 

@@ -19,6 +19,7 @@ use linux_raw_sys::general::{
 use super::{
     anon,
     dentry::Dentry,
+    dnotify,
     file::{File, FileOps, PollMask},
     inode::Inode,
     mount::{Path, Super},
@@ -280,6 +281,7 @@ impl FileOps for Inotify {
 /// Tells those who watch `inode`. `name` is that of the child that it happened to, `gone` that the child has no
 /// name any more.
 fn tell(inode: &Arc<dyn Inode>, mask: u32, cookie: u32, name: &[u8], gone: bool) {
+    dnotify::happened(inode, mask);
     let watches = TABLE.lock().get(&key(inode)).cloned().unwrap_or_default();
     for watch in watches {
         let wanted = watch.mask.load(Ordering::Relaxed);
@@ -297,7 +299,7 @@ fn tell(inode: &Arc<dyn Inode>, mask: u32, cookie: u32, name: &[u8], gone: bool)
 }
 
 fn watched() -> bool {
-    WATCHES.load(Ordering::Relaxed) != 0
+    WATCHES.load(Ordering::Relaxed) != 0 || dnotify::any()
 }
 
 fn directory(inode: &Arc<dyn Inode>) -> u32 {
@@ -382,6 +384,9 @@ pub fn moved(
     }
     let cookie = COOKIE.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let kind = directory(inode);
+    if Arc::ptr_eq(from.0, to.0) {
+        dnotify::renamed(from.0);
+    }
     tell(from.0, IN_MOVED_FROM | kind, cookie, from.1, false);
     tell(to.0, IN_MOVED_TO | kind, cookie, to.1, false);
     if let Some(Ok(gone)) = replaced.map(|(dentry, _)| dentry.inode()) {

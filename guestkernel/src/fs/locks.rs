@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use linux_raw_sys::general::{F_GETLK, F_RDLCK, F_SETLKW, F_UNLCK, F_WRLCK, SEEK_CUR, SEEK_END, SEEK_SET};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{file::File, inode::Inode};
+use super::{file::File, inode::Inode, lease};
 use crate::{
     arch::uaccess,
     errno::{Errno, Result},
@@ -307,13 +307,19 @@ fn drop_matching(inode: &Arc<dyn Inode>, records: impl Fn(&Owner) -> bool, whole
     RELEASED.wake_all();
 }
 
+/// Whether there are any locks.
+pub(super) fn any() -> bool {
+    COUNT.load(Ordering::SeqCst) != 0
+}
+
 /// A process closed a descriptor of this inode: its record locks go.
 pub fn release_process(inode: &Arc<dyn Inode>, pid: u32) {
     drop_matching(inode, |owner| *owner == Owner::Process(pid), None);
 }
 
-/// An open file description is gone, and with it its locks.
+/// An open file description is gone, and with it its locks and its lease.
 pub(super) fn release_file(inode: &Arc<dyn Inode>, file: *const File) {
+    lease::release(inode, file);
     let file = file as usize;
     drop_matching(inode, |owner| *owner == Owner::File(file), Some(file));
 }

@@ -154,7 +154,12 @@ impl Walk<'_> {
             if inode.is_dir() {
                 return Err(Errno::EPERM);
             }
+            // What lost its last name gets none again.
+            if old.dentry.is_dead() && !old.dentry.is_linkable() && inode.attr()?.nlink == 0 {
+                return Err(Errno::ENOENT);
+            }
             dir.link(name, inode)?;
+            old.dentry.linked();
             dentry.add(name, Some(inode.clone()));
             inotify::created(dir, name, inode, true);
             Ok(())
@@ -310,10 +315,10 @@ impl Walk<'_> {
         if flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL {
             how |= Lookup::FOLLOW;
         }
-        let walked = self.walk(path, how)?;
         if flags & O_TMPFILE == O_TMPFILE {
-            return Err(Errno::EOPNOTSUPP);
+            return self.open_unnamed(&self.resolve(path, how | Lookup::DIRECTORY)?, flags, mode);
         }
+        let walked = self.walk(path, how)?;
         if flags & O_PATH != 0 {
             let found = walked.existing()?;
             if flags & O_DIRECTORY != 0 && !found.inode()?.is_dir() {
@@ -350,6 +355,19 @@ impl Walk<'_> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Makes a file without a name in a directory (`O_TMPFILE`) and opens it.
+    fn open_unnamed(&self, found: &Path, flags: u32, mode: u32) -> Result<Arc<File>> {
+        if found.mount.is_readonly() {
+            return Err(Errno::EROFS);
+        }
+        let dir = found.inode()?;
+        perm::check(&dir.access()?, &self.who, perm::WRITE | perm::EXEC)?;
+        let inode = dir.tmpfile(node(dir, &self.who, S_IFREG | mode & 0o7777)?)?;
+        let ino = inode.attr()?.ino;
+        let dentry = found.dentry.unnamed(inode, ino, flags & O_EXCL == 0);
+        File::open(Path { mount: found.mount.clone(), dentry }, flags)
     }
 
     /// Opens a program for exec: a regular file that may be executed, on a mount that allows it.

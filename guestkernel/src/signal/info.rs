@@ -8,6 +8,8 @@ pub const SI_USER: i32 = 0;
 pub const SI_KERNEL: i32 = 0x80;
 /// From tkill(2) and tgkill(2).
 pub const SI_TKILL: i32 = -6;
+/// From asynchronous I/O, for a signal whose other codes mean something else.
+const SI_SIGIO: i32 = -5;
 /// From a POSIX timer.
 pub const SI_TIMER: i32 = -2;
 
@@ -88,6 +90,23 @@ impl SigInfo {
         Self::with(signo, SI_KERNEL, [0; 4])
     }
 
+    /// Something happened to the file behind descriptor `fd`; `band` are the poll(2) bits for it.
+    #[must_use]
+    pub const fn poll(signo: u32, code: i32, band: u64, fd: i32) -> Self {
+        // These signals' own codes mean something else.
+        let specific = matches!(
+            signo,
+            super::SIGILL
+                | super::SIGFPE
+                | super::SIGSEGV
+                | super::SIGBUS
+                | super::SIGTRAP
+                | super::SIGCHLD
+                | super::SIGSYS
+        );
+        Self::with(signo, if specific { SI_SIGIO } else { code }, [band, fd as u32 as u64, 0, 0])
+    }
+
     /// A fault at `addr`.
     #[must_use]
     pub const fn fault(signo: u32, code: i32, addr: u64) -> Self {
@@ -121,8 +140,7 @@ impl SigInfo {
     /// What the words after the head mean, by signal and code.
     #[must_use]
     pub const fn layout(&self) -> Layout {
-        /// From asynchronous I/O, and the number of codes of it.
-        const SI_SIGIO: i32 = -5;
+        /// Codes of asynchronous I/O.
         const POLL_CODES: i32 = 6;
         match (self.signo as u32, self.code) {
             (super::SIGCHLD, 1..SI_KERNEL) => Layout::Child,
@@ -148,12 +166,6 @@ impl SigInfo {
     #[must_use]
     pub const fn errno(&self) -> i32 {
         self.errno
-    }
-
-    /// I/O is possible on a descriptor.
-    #[must_use]
-    pub const fn poll(signo: u32, code: i32, band: u64, fd: i32) -> Self {
-        Self::with(signo, code, [band, fd as u32 as u64, 0, 0])
     }
 
     /// The signal.

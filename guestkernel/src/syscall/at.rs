@@ -70,7 +70,7 @@ impl Caller {
         Ok(Self { cred: task.cred(), fs: task.fs()? })
     }
 
-    pub(super) fn cred(&self) -> &Cred {
+    pub(super) fn cred(&self) -> &Arc<Cred> {
         &self.cred
     }
 

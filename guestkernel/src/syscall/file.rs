@@ -1,11 +1,9 @@
 //! Descriptors: read, write, seek, duplicate, control.
 
 use linux_raw_sys::general::{
-    F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_GETFL, F_GETLK, F_GETPIPE_SZ, F_SETFD, F_SETFL, F_SETLK, F_SETLKW,
-    F_SETPIPE_SZ, FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE,
-    FALLOC_FL_PUNCH_HOLE, FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_ZERO_RANGE, FD_CLOEXEC, LOCK_EX, LOCK_NB,
-    LOCK_SH, LOCK_UN, O_APPEND, O_CLOEXEC, O_DSYNC, O_SYNC, RWF_APPEND, RWF_DSYNC, RWF_NOWAIT, RWF_SYNC,
-    S_IFDIR, S_IFIFO, S_IFREG, S_IFSOCK,
+    FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE,
+    FALLOC_FL_UNSHARE_RANGE, FALLOC_FL_ZERO_RANGE, LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, O_APPEND, O_CLOEXEC,
+    O_DSYNC, O_SYNC, RWF_APPEND, RWF_DSYNC, RWF_NOWAIT, RWF_SYNC, S_IFDIR, S_IFIFO, S_IFREG, S_IFSOCK,
 };
 
 use super::{
@@ -15,13 +13,7 @@ use super::{
 use crate::{
     arch::{is_user_range, uaccess},
     errno::{Errno, Result},
-    fs::{
-        File,
-        locks::{self, Owner},
-        memfd,
-        pipe::PipeEnd,
-        tmpfs::TmpInode,
-    },
+    fs::{File, locks, tmpfs::TmpInode},
     task::current,
     uio::{self, Sink, Source},
 };
@@ -213,9 +205,7 @@ pub fn lseek(args: &Args) -> Result<u64> {
 /// # Errors
 /// `EBADF`.
 pub fn close(args: &Args) -> Result<u64> {
-    let task = current();
-    let file = task.files().close(args.int(0))?;
-    locks::release_process(file.inode(), task.process.pid);
+    current().files().close(args.int(0))?;
     Ok(0)
 }
 
@@ -278,56 +268,6 @@ pub fn dup3(args: &Args) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     dup_to(old, new, flags & O_CLOEXEC != 0)
-}
-
-/// fcntl(2).
-///
-/// # Errors
-/// As fcntl(2).
-pub fn fcntl(args: &Args) -> Result<u64> {
-    const OFD_GETLK: u32 = 36;
-    const OFD_SETLK: u32 = 37;
-    const OFD_SETLKW: u32 = 38;
-    const GETOWN: u32 = 9;
-    const F_ADD_SEALS: u32 = 1033;
-    const F_GET_SEALS: u32 = 1034;
-    let (fd, command, arg) = (args.int(0), args.uint(1), args.0[2]);
-    let task = current();
-    let files = task.files();
-    let file = files.get(fd)?;
-    let works_on_path = matches!(command, F_DUPFD | F_DUPFD_CLOEXEC | F_GETFD | F_SETFD | F_GETFL);
-    if file.is_path() && !works_on_path {
-        return Err(Errno::EBADF);
-    }
-    match command {
-        F_DUPFD | F_DUPFD_CLOEXEC => {
-            let min = u32::try_from(arg).map_err(|_| Errno::EINVAL)?;
-            let limit = nofile();
-            files.install(file, command == F_DUPFD_CLOEXEC, min, limit).map(|fd| fd as u64)
-        }
-        F_GETFD => Ok(u64::from(files.cloexec(fd)?) * u64::from(FD_CLOEXEC)),
-        F_SETFD => files.set_cloexec(fd, arg & u64::from(FD_CLOEXEC) != 0).map(|()| 0),
-        F_GETFL => Ok(file.flags().into()),
-        F_SETFL => {
-            file.set_flags(arg as u32);
-            Ok(0)
-        }
-        F_GETPIPE_SZ => Ok(file.downcast::<PipeEnd>().ok_or(Errno::EBADF)?.pipe().capacity() as u64),
-        F_SETPIPE_SZ => {
-            let pipe = file.downcast::<PipeEnd>().ok_or(Errno::EBADF)?.pipe().clone();
-            pipe.set_capacity(arg as usize).map(|size| size as u64)
-        }
-        F_GETLK | F_SETLK | F_SETLKW => {
-            locks::control(&file, Owner::Process(task.process.pid), command, arg).map(|()| 0)
-        }
-        OFD_GETLK | OFD_SETLK | OFD_SETLKW => {
-            locks::control(&file, Owner::file(&file), command - OFD_GETLK + F_GETLK, arg).map(|()| 0)
-        }
-        F_GET_SEALS => memfd::seals(&file).map(u64::from),
-        F_ADD_SEALS => memfd::add_seals(&file, arg as u32).map(|()| 0),
-        GETOWN => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 /// flock(2).

@@ -7,8 +7,10 @@
 mod at;
 pub mod cred;
 pub mod dirent;
+pub mod fcntl;
 pub mod file;
 pub mod futex;
+pub mod handle;
 pub mod inotify;
 pub mod ioprio;
 mod ipc;

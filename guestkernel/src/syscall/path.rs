@@ -3,13 +3,13 @@
 use linux_raw_sys::general::{
     AT_EACCESS, AT_EMPTY_PATH, AT_REMOVEDIR, AT_SYMLINK_FOLLOW, AT_SYMLINK_NOFOLLOW, O_ACCMODE, O_APPEND,
     O_CLOEXEC, O_CREAT, O_DIRECT, O_DIRECTORY, O_DSYNC, O_EXCL, O_LARGEFILE, O_NOATIME, O_NOCTTY, O_NOFOLLOW,
-    O_NONBLOCK, O_PATH, O_SYNC, O_TMPFILE, O_TRUNC, O_WRONLY, RESOLVE_BENEATH, RESOLVE_CACHED,
+    O_NONBLOCK, O_PATH, O_RDONLY, O_SYNC, O_TMPFILE, O_TRUNC, O_WRONLY, RESOLVE_BENEATH, RESOLVE_CACHED,
     RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
 };
 
 use super::{
     Args,
-    at::{Caller, FDCWD, install, lookup, only, path},
+    at::{Caller, FDCWD, file, install, lookup, only, path},
 };
 use crate::{
     arch::uaccess,
@@ -18,6 +18,7 @@ use crate::{
         perm::{self, cap},
         walk::{Lookup, PATH_MAX},
     },
+    task::cred::Caps,
 };
 
 /// Flags that open(2) knows; others are ignored by it and refused by openat2.
@@ -39,8 +40,24 @@ const KNOWN: u32 = O_ACCMODE
     | O_TMPFILE
     | O_TRUNC
     | 0o20000;
+/// Flags that go with `O_PATH`.
+const WITH_PATH: u32 = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+
+/// Refuses flags that make no sense together.
+fn check_flags(flags: u32) -> Result<()> {
+    const UNNAMED: u32 = O_TMPFILE & !O_DIRECTORY;
+    let directory = flags & O_DIRECTORY != 0;
+    let unnamed = flags & UNNAMED != 0 && (!directory || flags & O_ACCMODE == O_RDONLY);
+    if directory && flags & O_CREAT != 0 || unnamed { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
+/// Flags of open(2): others are ignored, those that a mere path has no use for too.
+fn open_flags(flags: u32) -> u32 {
+    if flags & O_PATH != 0 { flags & WITH_PATH } else { flags & KNOWN }
+}
 
 fn do_open(dirfd: i32, name: u64, flags: u32, mode: u32, how: Lookup) -> Result<u64> {
+    check_flags(flags)?;
     let name = path(name)?;
     let caller = Caller::new()?;
     let walk = caller.walk(dirfd, &name)?;
@@ -53,7 +70,7 @@ fn do_open(dirfd: i32, name: u64, flags: u32, mode: u32, how: Lookup) -> Result<
 /// # Errors
 /// As open(2).
 pub fn open(args: &Args) -> Result<u64> {
-    do_open(FDCWD, args.addr(0), args.uint(1) & KNOWN, args.uint(2), Lookup::empty())
+    do_open(FDCWD, args.addr(0), open_flags(args.uint(1)), args.uint(2), Lookup::empty())
 }
 
 /// openat(2).
@@ -61,7 +78,7 @@ pub fn open(args: &Args) -> Result<u64> {
 /// # Errors
 /// As openat(2).
 pub fn openat(args: &Args) -> Result<u64> {
-    do_open(args.int(0), args.addr(1), args.uint(2) & KNOWN, args.uint(3), Lookup::empty())
+    do_open(args.int(0), args.addr(1), open_flags(args.uint(2)), args.uint(3), Lookup::empty())
 }
 
 /// creat(2).
@@ -92,12 +109,12 @@ pub fn openat2(args: &Args) -> Result<u64> {
     }
     let flags = u32::try_from(flags).map_err(|_| Errno::EINVAL)?;
     only(flags, KNOWN)?;
-    let creates = flags & O_CREAT != 0 || flags & O_TMPFILE == O_TMPFILE;
+    let creates = flags & (O_CREAT | O_TMPFILE & !O_DIRECTORY) != 0;
     if mode & !0o7777 != 0 || mode != 0 && !creates {
         return Err(Errno::EINVAL);
     }
-    if flags & O_PATH != 0 && flags & !(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) != 0 {
-        return Err(Errno::EINVAL);
+    if flags & O_PATH != 0 {
+        only(flags, WITH_PATH)?;
     }
     let bits = [
         (RESOLVE_NO_XDEV, Lookup::NO_XDEV),
@@ -244,6 +261,15 @@ fn do_link(from_dir: i32, from: u64, to_dir: i32, to: u64, flags: u32) -> Result
     let mut how = if flags & AT_SYMLINK_FOLLOW != 0 { Lookup::FOLLOW } else { Lookup::empty() };
     if flags & AT_EMPTY_PATH != 0 {
         how |= Lookup::EMPTY;
+    }
+    // By its number only whoever opened it may link it.
+    if flags & AT_EMPTY_PATH != 0
+        && from_dir != FDCWD
+        && from.first() != Some(&b'/')
+        && !file(from_dir)?.is_opened_by(caller.cred())
+        && !caller.cred().capable(Caps::DAC_READ_SEARCH)
+    {
+        return Err(Errno::ENOENT);
     }
     let old = caller.walk(from_dir, &from)?.resolve(&from, how)?;
     caller.walk(to_dir, &to)?.link(&old, &to)?;

@@ -479,6 +479,7 @@ pub fn truncate(args: &Args) -> Result<u64> {
     perm::check(&inode.access()?, &caller.who(), perm::WRITE)?;
     let inode = writable(&found)?;
     crate::fs::busy::check_idle(inode)?;
+    crate::fs::lease::request(inode, true, false)?;
     set_size(inode, size)?;
     inotify::happened(&found.dentry, IN_MODIFY);
     Ok(0)

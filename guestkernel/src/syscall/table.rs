@@ -5,10 +5,10 @@
 //! from this by `cargo run -p guestkernel --bin syscall-table`.
 
 use super::{
-    Args, absent, cred, dirent, encode, file, futex, inotify, ioprio, ipc_msg, ipc_sem, ipc_shm, kcmp,
-    mempolicy, misc, mm, mount, mount_api, namespace, pages, path, pidfd, pipe, poll, posix_timer, prctl,
-    process, process_vm, resource, sched, seccomp, signal, signalfd, socket, stat, time, timerfd, transfer,
-    xattr,
+    Args, absent, cred, dirent, encode, fcntl, file, futex, handle, inotify, ioprio, ipc_msg, ipc_sem,
+    ipc_shm, kcmp, mempolicy, misc, mm, mount, mount_api, namespace, pages, path, pidfd, pipe, poll,
+    posix_timer, prctl, process, process_vm, resource, sched, seccomp, signal, signalfd, socket, stat, time,
+    timerfd, transfer, xattr,
 };
 use crate::{arch::UserRegs, task::cred::Caps};
 
@@ -229,7 +229,7 @@ macro_rules! syscalls {
 syscalls! {
     0 read(Fd, OutBytes, Size) => file::read, Full, "As Linux.";
     1 write(Fd, Bytes, Size) => file::write, Full, "As Linux.";
-    2 open(Path, OFlags, ModeIf) => path::open, Partial, "No O_TMPFILE: EOPNOTSUPP.";
+    2 open(Path, OFlags, ModeIf) => path::open, Full, "As Linux.";
     3 close(Fd) => file::close, Full, "As Linux.";
     4 stat(Path, OutStat) => stat::stat, Full, "As Linux.";
     5 fstat(Fd, OutStat) => stat::fstat, Full, "As Linux.";
@@ -299,7 +299,7 @@ syscalls! {
     69 msgsnd(Int, Addr, Size, Hex) => ipc_msg::msgsnd, Full, "As Linux.";
     70 msgrcv(Int, Addr, Size, Long, Hex) => ipc_msg::msgrcv, Partial, "As Linux; of several who wait for one message, any may get it.";
     71 msgctl(Int, Int, Addr) => ipc_msg::msgctl, Full, "As Linux.";
-    72 fcntl(Fd, Fcntl, FcntlRest) => file::fcntl, Partial, "No leases, notices of changes, signals on readiness (F_SETLEASE, F_NOTIFY, F_SETOWN, F_SETSIG): EINVAL.";
+    72 fcntl(Fd, Fcntl, FcntlRest) => fcntl::fcntl, Partial, "O_ASYNC is not taken: no signals when a file is ready; leases are on regular files of directories of the host and of tmpfs.";
     73 flock(Fd, Flock) => file::flock, Full, "As Linux.";
     74 fsync(Fd) => file::fsync, Full, "As Linux.";
     75 fdatasync(Fd) => file::fdatasync, Full, "As Linux.";
@@ -484,7 +484,7 @@ syscalls! {
     254 inotify_add_watch(Fd, Path, Hex) => inotify::inotify_add_watch, Full, "As Linux.";
     255 inotify_rm_watch(Fd, Int) => inotify::inotify_rm_watch, Full, "As Linux.";
     256 migrate_pages(Int, Size, Addr, Addr) => pages::migrate_pages, Full, "As Linux.";
-    257 openat(DirFd, Path, OFlags, ModeIf) => path::openat, Partial, "No O_TMPFILE: EOPNOTSUPP.";
+    257 openat(DirFd, Path, OFlags, ModeIf) => path::openat, Full, "As Linux.";
     258 mkdirat(DirFd, Path, Mode) => path::mkdirat, Full, "As Linux.";
     259 mknodat(DirFd, Path, FileMode, DeviceIf) => path::mknodat, Full, "As Linux.";
     260 fchownat(DirFd, Path, Int, Int, AtFlags) => stat::fchownat, Full, "As Linux.";
@@ -530,8 +530,8 @@ syscalls! {
     300 fanotify_init(Hex, Hex), Absent, "Not implemented yet.";
     301 fanotify_mark(Fd, Hex, Hex, DirFd, Path), Absent, "Not implemented yet.";
     302 prlimit64(Int, Resource, Limit, OutLimit) => resource::prlimit64, Full, "As Linux.";
-    303 name_to_handle_at(DirFd, Path, Addr, Addr, Hex), Absent, "Not implemented yet.";
-    304 open_by_handle_at(Fd, Addr, OFlags), Absent, "Not implemented yet.";
+    303 name_to_handle_at(DirFd, Path, Addr, Addr, Hex) => handle::name_to_handle_at, Partial, "Only with AT_HANDLE_FID; else EOPNOTSUPP, as where a file system has no handles.";
+    304 open_by_handle_at(Fd, Addr, OFlags) => handle::open_by_handle_at, Partial, "There are no handles to open: ESTALE.";
     305 clock_adjtime(Clock, Addr) => time::clock_adjtime, Partial, "Reads; changes are EPERM: a sandbox does not set the clock.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
     307 sendmmsg(Fd, Addr, Size, Hex) => socket::sendmmsg, Full, "As Linux.";
@@ -576,7 +576,7 @@ syscalls! {
     434 pidfd_open(Int, Hex) => pidfd::pidfd_open, Full, "As Linux.";
     435 clone3(Clone3, Size, Clone3Rest) => R process::clone3, Partial, "As clone; no cgroup to start in: EBADF.";
     436 close_range(Uint, Uint, CloseRange) => file::close_range, Full, "As Linux.";
-    437 openat2(DirFd, Path, Addr, Size) => path::openat2, Partial, "No O_TMPFILE: EOPNOTSUPP.";
+    437 openat2(DirFd, Path, Addr, Size) => path::openat2, Partial, "RESOLVE_CACHED is always EAGAIN.";
     438 pidfd_getfd(Fd, Fd, Hex) => pidfd::pidfd_getfd, Full, "As Linux.";
     439 faccessat2(DirFd, Path, Access, AtAccess) => path::faccessat2, Full, "As Linux.";
     440 process_madvise(Fd, Addr, Size, Int, Hex), Absent, "Not implemented yet.";

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{
     AltStack, Parts, Process, Task,
-    cred::Caps,
+    cred::{Caps, Cred},
     current, namespace,
     rlimit::{INFINITY, Resource},
     sched, tree, work,
@@ -160,7 +160,12 @@ fn build(me: &Task, regs: &UserRegs, args: &CloneArgs) -> Result<Arc<Task>> {
     } else {
         Arc::new(new_process(&me.process, tid, args))
     };
-    let mut child = Task::build(tid, process, ctx, Some(stack), me.cred(), parts);
+    let mut cred = me.cred();
+    if !flags.contains(Flags::THREAD) {
+        // A process's credentials are its own, also while they are like its parent's.
+        cred = Arc::new(Cred::clone(&cred));
+    }
+    let mut child = Task::build(tid, process, ctx, Some(stack), cred, parts);
     inherit(&mut child, me, args);
     *child.namespaces.get_mut() = namespaces;
     if flags.contains(Flags::SYSVSEM) {

@@ -59,6 +59,8 @@ bitflags::bitflags! {
         const SYS_NICE = 1 << 23;
         /// Exceed limits.
         const SYS_RESOURCE = 1 << 24;
+        /// Take leases on anybody's files.
+        const LEASE = 1 << 28;
         /// Set clocks.
         const SYS_TIME = 1 << 25;
         /// Configure terminals.

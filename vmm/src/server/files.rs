@@ -30,6 +30,11 @@ pub(crate) enum FileOp<'a> {
         name: &'a [u8],
         mode: u32,
     },
+    /// Makes a regular file without a name on a directory's file system and opens it; gives a descriptor.
+    Tmpfile {
+        dir: RawFd,
+        mode: u32,
+    },
     /// Opens what a descriptor denotes, for I/O; gives a descriptor.
     Reopen {
         file: RawFd,
@@ -149,6 +154,10 @@ impl FileOp<'_> {
                 let name = Name::new(name)?.bytes();
                 rustix::fs::openat2(borrow(dir)?, name, flags, permissions(mode), beneath()).map(made)
             }
+            Self::Tmpfile { dir, mode } => {
+                let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+                rustix::fs::openat2(borrow(dir)?, c".", flags, permissions(mode), beneath()).map(made)
+            }
             Self::Reopen { file, flags } => {
                 let flags = OFlags::from_bits_truncate(flags) & REOPEN;
                 let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -253,7 +262,10 @@ impl Files {
 
     /// Makes a call that gives a descriptor.
     pub(crate) fn open(&self, op: &FileOp<'_>) -> Result<OwnedFd, Errno> {
-        debug_assert!(matches!(op, FileOp::Look { .. } | FileOp::Create { .. } | FileOp::Reopen { .. }));
+        debug_assert!(matches!(
+            op,
+            FileOp::Look { .. } | FileOp::Create { .. } | FileOp::Tmpfile { .. } | FileOp::Reopen { .. }
+        ));
         let fd = self.perform(op, &mut Vec::new())?;
         // SAFETY: these operations give the number of a descriptor that they have just made, here or in the
         // broker's thread.
@@ -276,4 +288,26 @@ impl Files {
 /// The number of a descriptor that the caller goes on holding.
 pub(crate) fn raw(fd: &impl AsRawFd) -> RawFd {
     fd.as_raw_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_name_gets_one() {
+        let place = std::env::temp_dir().join(format!("ringfence-unnamed-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        let dir: OwnedFd = fs::File::open(&place).unwrap().into();
+        let files = Files::new(fs::File::open("/proc/self/fd").unwrap().into(), None);
+        let file = files.open(&FileOp::Tmpfile { dir: raw(&dir), mode: 0o600 }).unwrap();
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+        assert!(files.open(&FileOp::Tmpfile { dir: raw(&file), mode: 0o600 }).is_err());
+        files.call(&FileOp::Link { file: raw(&file), dir: raw(&dir), name: b"a" }).unwrap();
+        let found = fs::metadata(place.join("a")).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.nlink()), (0o600, 1));
+        fs::remove_dir_all(&place).unwrap();
+    }
 }

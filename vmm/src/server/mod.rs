@@ -189,6 +189,7 @@ impl Server {
             Request::Create { dir, name, mode, owner } => {
                 Answer::inode(self.create(dir, name, mode, owner)?, data)
             }
+            Request::Tmpfile { dir, mode, owner } => Answer::inode(self.tmpfile(dir, mode, owner)?, data),
             Request::Mkdir { dir, name, mode, owner } => {
                 Answer::inode(self.mkdir(dir, name, mode, owner)?, data)
             }

@@ -48,6 +48,16 @@ impl Server {
         self.finish(&parent, name, object, mode, owner)
     }
 
+    pub(super) fn tmpfile(&self, dir: Handle, mode: u32, owner: Owner) -> Result<(Handle, Attr), Errno> {
+        let dir = self.handles.get(dir)?;
+        dir.writable()?;
+        let dir = dir.fd();
+        let fd = self.files.open(&FileOp::Tmpfile { dir: raw(&dir), mode })?;
+        let object = Object::open_file(fd, FileType::RegularFile);
+        let attr = self.settle(&object, mode, owner)?;
+        Ok((self.handles.insert(object)?, attr))
+    }
+
     pub(super) fn mkdir(
         &self,
         dir: Handle,

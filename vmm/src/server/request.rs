@@ -132,6 +132,7 @@ pub enum Request<'a> {
     Readdir { dir: Handle, cookie: u64, gpa: u64, len: u64 },
     Readlink { file: Handle },
     Create { dir: Handle, name: Name<'a>, mode: u32, owner: Owner },
+    Tmpfile { dir: Handle, mode: u32, owner: Owner },
     Mkdir { dir: Handle, name: Name<'a>, mode: u32, owner: Owner },
     Symlink { dir: Handle, name: Name<'a>, target: &'a [u8], owner: Owner },
     Mknod { dir: Handle, name: Name<'a>, mode: u32, owner: Owner },
@@ -265,6 +266,7 @@ impl<'a> Request<'a> {
                 }
                 Self::Symlink { dir: handle(0)?, name, target, owner: owner(3)? }
             }
+            Hostcall::FsTmpfile => Self::Tmpfile { dir: handle(0)?, mode: narrow(a[1])?, owner: owner(2)? },
             Hostcall::FsMknod => {
                 Self::Mknod { dir: handle(0)?, name: name()?, mode: narrow(a[2])?, owner: owner(3)? }
             }

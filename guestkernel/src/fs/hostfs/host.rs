@@ -27,6 +27,7 @@ pub trait Host: Send + Sync {
     fn readdir(&self, dir: Handle, cookie: u64, gpa: u64, len: u64) -> Result<usize>;
     fn readlink(&self, link: Handle) -> Result<Arc<[u8]>>;
     fn create(&self, dir: Handle, name: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)>;
+    fn tmpfile(&self, dir: Handle, mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)>;
     fn mkdir(&self, dir: Handle, name: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)>;
     fn symlink(&self, dir: Handle, name: &[u8], target: &[u8], uid: u32, gid: u32) -> Result<(Handle, Attr)>;
     fn mknod(&self, dir: Handle, name: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)>;
@@ -123,6 +124,10 @@ impl Host for Vmm {
     fn create(&self, dir: Handle, name: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)> {
         let args = [dir.into(), name.len() as u64, mode.into(), uid.into(), gid.into(), 0];
         node(Hostcall::FsCreate, args, &[name])
+    }
+
+    fn tmpfile(&self, dir: Handle, mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)> {
+        node(Hostcall::FsTmpfile, [dir.into(), mode.into(), uid.into(), gid.into(), 0, 0], &[])
     }
 
     fn mkdir(&self, dir: Handle, name: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)> {

@@ -41,6 +41,7 @@ pub struct HostInode {
     pub(super) trust: Trust,
     /// How the host has it open: 1 read, 2 write, 3 both.
     opened: AtomicU32,
+    readers: AtomicU32,
     /// Held over what changes the size.
     pub(super) io: Mutex<()>,
     /// Chunks seen through windows, by index.
@@ -70,6 +71,7 @@ impl HostInode {
             attr: SpinLock::new(attr),
             trust: Trust::new(&attr),
             opened: AtomicU32::new(0),
+            readers: AtomicU32::new(0),
             io: Mutex::new(()),
             chunks: SpinLock::new(Chunks::default()),
             mapping: SpinLock::new(Weak::new()),
@@ -248,6 +250,13 @@ impl Inode for HostInode {
         Ok(inode)
     }
 
+    fn tmpfile(&self, new: NewNode) -> Result<Arc<dyn Inode>> {
+        let (handle, attr) = self.fs.host.tmpfile(self.handle, new.mode & 0o7777, new.uid, new.gid)?;
+        let inode = self.fs.inode(handle, attr);
+        inode.opened.store(3, Ordering::Release);
+        Ok(inode)
+    }
+
     fn mkdir(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
         self.made(|| self.fs.host.mkdir(self.handle, name, new.mode & 0o7777, new.uid, new.gid))
     }
@@ -321,6 +330,10 @@ impl Inode for HostInode {
 
     fn list_xattr(&self) -> Result<Vec<Box<[u8]>>> {
         self.xattr_names()
+    }
+
+    fn readers(&self) -> Option<&AtomicU32> {
+        Some(&self.readers)
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {

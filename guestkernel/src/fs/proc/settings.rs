@@ -6,7 +6,7 @@ use super::{DIR, FILE, dir, owner};
 use crate::{
     errno::{Errno, Result},
     fs::{
-        devpts, inotify, mount, protect,
+        devpts, dnotify, inotify, lease, mount, protect,
         static_fs::{Node, Table, What},
     },
     mm::commit,
@@ -178,6 +178,9 @@ static INOTIFY: Table<3> = Table::new([
     (b"max_user_watches", FILE, || line(182, || format!("{}", inotify::WATCHES_MAX))),
 ]);
 
+/// Most of `fs.lease-break-time`.
+const MOST_SECONDS: u32 = i32::MAX as u32;
+
 /// A setting of `fs.protected_*` from 0 to `high`.
 macro_rules! protected {
     ($ino:literal, $high:literal, $setting:ident) => {
@@ -185,10 +188,13 @@ macro_rules! protected {
     };
 }
 
-static FS: Table<10> = Table::new([
+static FS: Table<13> = Table::new([
+    (b"dir-notify-enable", FILE, || kept(196, (0, 1), dnotify::enabled, dnotify::set_enabled)),
     (b"file-max", FILE, || line(170, || "9223372036854775807".into())),
     (b"file-nr", FILE, || line(171, || "0\t0\t9223372036854775807".into())),
     (b"inotify", DIR, || dir(174, Ref(&INOTIFY))),
+    (b"lease-break-time", FILE, || kept(197, (0, MOST_SECONDS), lease::break_time, lease::set_break_time)),
+    (b"leases-enable", FILE, || kept(198, (0, 1), lease::enabled, lease::set_enabled)),
     (b"mount-max", FILE, || line(175, || format!("{}", mount::MOUNTS_MAX))),
     (b"nr_open", FILE, || line(172, || format!("{}", crate::fs::fdtable::MAX_FILES))),
     (b"protected_fifos", FILE, protected!(183, 2, FIFOS)),

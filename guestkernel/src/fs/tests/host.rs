@@ -208,6 +208,11 @@ impl Host for FakeHost {
     fn create(&self, dir: Handle, name: &[u8], mode: u32, _uid: u32, _gid: u32) -> Result<(Handle, Attr)> {
         self.count("create").make(dir, name, S_IFREG | mode, b"")
     }
+    fn tmpfile(&self, dir: Handle, mode: u32, _uid: u32, _gid: u32) -> Result<(Handle, Attr)> {
+        let (handle, attr) = self.count("tmpfile").make(dir, b"#", S_IFREG | mode, b"")?;
+        self.unlink(dir, b"#", false)?;
+        Ok((handle, Attr { nlink: 0, ..attr }))
+    }
     fn mkdir(&self, dir: Handle, name: &[u8], mode: u32, _uid: u32, _gid: u32) -> Result<(Handle, Attr)> {
         self.count("mkdir").make(dir, name, S_IFDIR | mode, b"")
     }

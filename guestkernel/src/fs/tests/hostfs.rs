@@ -73,6 +73,18 @@ fn handles_are_closed_with_their_inodes() {
 }
 
 #[test]
+fn files_without_a_name_are_the_hosts() {
+    let _turn = TURN.lock();
+    let (host, walk) = host(16 << 20);
+    super::unnamed::comes_and_goes(&walk);
+    for _ in 0..2 {
+        super::super::dentry::sweep(20_000);
+    }
+    drop(walk);
+    assert_eq!(host.open_handles(), 1);
+}
+
+#[test]
 fn a_mapping_shows_the_file_and_keeps_its_slot() {
     let _turn = TURN.lock();
     // One small slot only.

@@ -7,6 +7,7 @@ mod hostfs;
 mod outside;
 mod pipe;
 mod tmpfs;
+mod unnamed;
 mod walk;
 
 use std::{sync::Arc, vec::Vec};

@@ -139,6 +139,7 @@ impl Tmpfs {
             body: SpinLock::new(body),
             io: Mutex::new(()),
             seals: AtomicU32::new(F_SEAL_SEAL),
+            readers: AtomicU32::new(0),
             mapping: SpinLock::new(Weak::new()),
             mappers: Mappers::new(),
             xattrs: SpinLock::new(Attributes::default()),
@@ -157,6 +158,12 @@ impl Tmpfs {
     /// One that is mounted nowhere.
     pub(super) fn unmounted() -> Arc<Self> {
         Self::with_magic(MAGIC, u64::MAX / PAGE_SIZE)
+    }
+
+    /// Whether there may be the inode that was just made.
+    fn check_inodes(&self) -> Result<()> {
+        let most = self.most_inodes.load(Ordering::Relaxed);
+        if self.inodes.load(Ordering::Relaxed) > most { Err(Errno::ENOSPC) } else { Ok(()) }
     }
 
     fn charge(&self) -> Result<()> {
@@ -217,6 +224,7 @@ pub struct TmpInode {
     io: Mutex<()>,
     /// What may not be done to a file's contents any more (`F_SEAL_*`).
     seals: AtomicU32,
+    readers: AtomicU32,
     /// The file as memory, while anything maps it, and who does.
     mapping: SpinLock<Weak<TmpMapping>>,
     mappers: Mappers,
@@ -263,9 +271,7 @@ impl TmpInode {
 
     fn add(&self, name: &[u8], inode: Arc<Self>) -> Result<Arc<dyn Inode>> {
         let links = i64::from(inode.kind == S_IFDIR);
-        if self.fs.inodes.load(Ordering::Relaxed) > self.fs.most_inodes.load(Ordering::Relaxed) {
-            return Err(Errno::ENOSPC);
-        }
+        self.fs.check_inodes()?;
         self.with_dir(|dir| {
             dir.insert(name, inode.clone());
             Ok(())
@@ -340,6 +346,12 @@ impl Inode for TmpInode {
     fn create(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
         let body = Body::File(BTreeMap::new());
         self.add(name, self.fs.inode(S_IFREG | new.mode & 0o7777, new.uid, new.gid, body, 0))
+    }
+
+    fn tmpfile(&self, new: NewNode) -> Result<Arc<dyn Inode>> {
+        let inode = self.fs.unnamed(new.mode & 0o7777, new.uid, new.gid, F_SEAL_SEAL);
+        self.fs.check_inodes()?;
+        Ok(inode)
     }
 
     fn mkdir(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
@@ -443,6 +455,10 @@ impl Inode for TmpInode {
 
     fn list_xattr(&self) -> Result<Vec<Box<[u8]>>> {
         self.xattr_names()
+    }
+
+    fn readers(&self) -> Option<&AtomicU32> {
+        Some(&self.readers)
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {

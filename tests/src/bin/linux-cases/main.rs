@@ -12,9 +12,11 @@ mod exec;
 mod exec_caps;
 mod exec_tools;
 mod fallocate;
+mod fcntl_owner;
 mod files;
 mod futex;
 mod futex_pi;
+mod handle;
 mod harness;
 mod inet;
 mod inet_tables;
@@ -22,6 +24,7 @@ mod inet_tcp;
 mod inet_tcp_data;
 mod inet_udp;
 mod inotify;
+mod lease;
 mod lock;
 mod memory;
 mod memory_advise;
@@ -66,6 +69,7 @@ mod task_seccomp;
 mod task_wait;
 mod timer;
 mod timer_posix;
+mod tmpfile;
 mod unix;
 mod unix_datagram;
 mod unix_pass;
@@ -151,6 +155,10 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     msg::CASES,
     sem::CASES,
     shm::CASES,
+    fcntl_owner::CASES,
+    lease::CASES,
+    tmpfile::CASES,
+    handle::CASES,
 ];
 
 fn main() -> std::process::ExitCode {
