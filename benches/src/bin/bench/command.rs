@@ -59,6 +59,8 @@ fn kill(pid: u32) {
 pub(crate) struct Outcome {
     /// Nanoseconds (in count mode, instructions) from start to end.
     pub(crate) cost: f64,
+    /// How much of that any process of the machine ran; the rest nobody had anything to do.
+    pub(crate) busy: f64,
     /// What it wrote to standard error.
     pub(crate) errors: String,
 }
@@ -76,17 +78,26 @@ pub(crate) fn run_into(command: &mut Command, output: Stdio, limit: Duration) ->
     let errors = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let watchdog = Watchdog::new(limit);
+    let ran = time_run();
     let start = Instant::now();
     let mut child = command.spawn().map_err(|error| error.to_string())?;
     watchdog.watch(&child);
     let status = child.wait().map_err(|error| error.to_string())?;
     let cost = start.elapsed().as_nanos() as f64;
+    let busy = time_run() - ran;
     let late = watchdog.finish();
     let errors = take(&log);
     if late {
         return Err(format!("did not end within {} s", limit.as_secs()));
     }
-    if status.success() { Ok(Outcome { cost, errors }) } else { Err(failure(status, &errors)) }
+    if status.success() { Ok(Outcome { cost, busy, errors }) } else { Err(failure(status, &errors)) }
+}
+
+/// Nanoseconds that processes have run on all CPUs (the seventh figure of each in `/proc/schedstat`).
+fn time_run() -> f64 {
+    let text = fs::read_to_string("/proc/schedstat").unwrap_or_default();
+    let of_cpu = |line: &str| line.split_whitespace().nth(7).and_then(|word| word.parse::<f64>().ok());
+    text.lines().filter(|line| line.starts_with("cpu")).filter_map(of_cpu).sum()
 }
 
 /// Reads a file of messages and removes it.

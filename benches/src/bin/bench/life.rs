@@ -31,9 +31,11 @@ pub(crate) fn measure(system: System, names: &[&str], place: &Place, options: &O
     }
     let life = Life { system, place, repeat: options.repeat };
     let mut figures = Figures::new();
-    if names.contains(&"run_true") {
+    if names.iter().any(|name| name.starts_with("run_true")) {
         eprintln!("{system}: run_true");
-        figures.push(("run_true".into(), life.run_true()?));
+        let [whole, busy] = life.run_true()?;
+        let both = [("run_true".into(), whole), ("run_true_busy".into(), busy)];
+        figures.extend(both.into_iter().filter(|(name, _): &(String, _)| names.contains(&name.as_str())));
     }
     let steps: Vec<&str> =
         ["create", "start", "exec_true", "delete"].into_iter().filter(|step| names.contains(step)).collect();
@@ -98,18 +100,21 @@ impl Life<'_> {
         Ok(outcome)
     }
 
-    /// A whole life in one command.
-    fn run_true(&self) -> Result<Figure> {
+    /// A whole life in one command: from start to end, and what was run of it.
+    fn run_true(&self) -> Result<[Figure; 2]> {
         self.place.clear(self.system, ID);
-        let mut costs = Vec::new();
+        let (mut costs, mut busy) = (Vec::new(), Vec::new());
         // The first warms the caches.
         for _ in 0..=self.repeat {
             match self.start_true(None)? {
-                Ok(outcome) => costs.push(outcome.cost),
-                Err(reason) => return Ok(Figure::missing(reason)),
+                Ok(outcome) => {
+                    costs.push(outcome.cost);
+                    busy.push(outcome.busy);
+                }
+                Err(reason) => return Ok([Figure::missing(reason.clone()), Figure::missing(reason)]),
             }
         }
-        Ok(Figure::of(&costs[1..]))
+        Ok([Figure::of(&costs[1..]), Figure::of(&busy[1..])])
     }
 
     /// Lives in steps: create, start, exec, then delete of a stopped container.
