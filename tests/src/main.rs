@@ -9,6 +9,7 @@
 mod bundle;
 mod cases;
 mod command;
+mod fuse;
 mod session;
 
 use std::{process::ExitCode, time::Instant};

@@ -13,6 +13,7 @@ use super::life::sandbox_of;
 use crate::{
     bundle::{Bundle, mount},
     command::runtime,
+    fuse::FailingDisk,
     session::Session,
 };
 
@@ -179,6 +180,8 @@ const EXT4: &str = "/run/ringfence-test-ext4";
 /// A bundle that runs the program `fault` on a disk of its own.
 fn on_disk(name: &str, disk: &[&str]) -> Result<Bundle> {
     if disk.contains(&EXT4) {
+        // Without it there is no loop device; where it is built in there is nothing to load.
+        let _ = Command::new("modprobe").arg("loop").status();
         fs::File::create(EXT4)?.set_len(24 << 20)?;
         let made = Command::new("mkfs.ext4").args(["-q", "-F", EXT4]).status().context("mkfs.ext4")?;
         ensure!(made.success(), "mkfs.ext4: {made}");
@@ -243,11 +246,58 @@ pub(super) fn readonly_host() -> Result<String> {
     Ok(notes.into_iter().collect::<Result<Vec<_>>>()?.join(", "))
 }
 
+/// A disk that fails: what read(2), mappings and the rest say of it.
+pub(super) fn failing_disk() -> Result<String> {
+    use Step::Ask;
+    let steps = [
+        "open 1 /mnt/good read",
+        "pread 1 0 8192",
+        "open 2 /mnt/bad update",
+        "pread 2 0 100",
+        "pwrite 2 0 10 1",
+        "map 2 8192 private",
+        "load 0",
+        "load 5000",
+        "send 0 10",
+        "open 3 /mnt/half read",
+        "pread 3 0 4096",
+        "pread 3 4096 100",
+        "map 3 8192 private",
+        "load 100",
+        "load 5000",
+        "load 101",
+        "stat /mnt/broken",
+        "stat /mnt/absent",
+        "open 4 /mnt/broken read",
+        "list /mnt",
+        "list /mnt/baddir",
+        "fsync 1",
+        "pread 1 4096 8192",
+        "map 1 8192 private",
+        "load 8191",
+    ]
+    .map(|line| Ask(line));
+    let disks = std::cell::RefCell::new(Vec::new());
+    let make = || {
+        // The last one's bundle is gone.
+        disks.borrow_mut().clear();
+        let mut bundle = Bundle::new("failing", &["/fault"])?;
+        let place = bundle.path.join("fuse");
+        fs::create_dir(&place)?;
+        disks.borrow_mut().push(FailingDisk::mount(&place)?);
+        let mount = serde_json::json!({ "destination": "/mnt", "type": "bind", "source": place, "options": ["bind"] });
+        bundle.config["mounts"].as_array_mut().context("mounts")?.push(mount);
+        bundle.write()?;
+        Ok(bundle)
+    };
+    same(make, &steps)
+}
+
 /// Many files in one tree, made outside: walked, looked at and removed, beside new ones.
 pub(super) fn many_files() -> Result<String> {
     const DIRECTORIES: usize = 100;
     let long = std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty());
-    let each = if long { 2000 } else { 200 };
+    let each = if long { 2000 } else { 50 };
     let bundle = Bundle::new("many", &["/fault"])?;
     bundle.add_program("fault")?;
     for directory in 0..DIRECTORIES {

@@ -2,6 +2,7 @@
 
 mod apps;
 mod cpython;
+mod escape;
 mod faults;
 mod files;
 mod hostile;
@@ -65,8 +66,10 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("fault-truncated", faults::truncated),
     ("fault-disk-full", faults::disk_full),
     ("fault-readonly-host", faults::readonly_host),
+    ("fault-failing-disk", faults::failing_disk),
     ("fault-descriptors", faults::descriptors),
     ("fault-many-files", faults::many_files),
+    ("hostile-escapes", escape::attempts),
     ("memory-is-shared", faults::memory_is_shared),
     ("jail", jail::jail),
     ("commands", life::commands),

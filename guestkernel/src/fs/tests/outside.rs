@@ -129,3 +129,23 @@ fn our_own_names_are_looked_up_again_twice() {
     }
     assert_eq!(walk.resolve(b"/d", Lookup::empty()).expect("d").inode().expect("inode").kind(), S_IFDIR);
 }
+
+#[test]
+fn a_removal_asks_for_little() {
+    let _turn = TURN.lock();
+    let (host, walk) = host(16 << 20);
+    walk.mkdir(b"/d", 0o755).expect("mkdir");
+    let (dir, _) = host.lookup(1, b"d").expect("d");
+    for name in [b"f1", b"f2"] {
+        host.create(dir, name, 0o644, 0, 0).expect("outside");
+    }
+    fresh::end();
+    assert_eq!(names(&walk, "/d").expect("names").len(), 2);
+    host.take_calls();
+    for name in ["/d/f1", "/d/f2"] {
+        walk.resolve(name.as_bytes(), Lookup::empty()).expect("file");
+        walk.unlink(name.as_bytes(), false).expect("unlink");
+    }
+    let calls: Vec<_> = host.take_calls().into_iter().collect();
+    assert_eq!(calls, [("close", 2), ("lookup", 2), ("unlink", 2)]);
+}
