@@ -221,3 +221,100 @@ fn random_calls_do_no_harm() {
     scene.check();
     assert!(Harness::descriptors().unwrap() <= before + 512);
 }
+
+/// A call with up to two names in its data.
+fn call(harness: &Harness, nr: Hostcall, args: [u64; 6], names: &[&[u8]]) -> i64 {
+    let mut page = CallPage::new_zeroed();
+    page.header.nr = nr as u32;
+    page.header.args = args;
+    let bytes = names.concat();
+    page.data[..bytes.len()].copy_from_slice(&bytes);
+    let answer = harness.call(page.as_bytes().try_into().unwrap()).unwrap().unwrap();
+    CallPage::read_from_bytes(&answer).unwrap().header.ret
+}
+
+#[test]
+fn names_that_are_not_one_component_are_refused_by_every_call() {
+    let scene = Scene::new("names");
+    let harness = Harness::new(&scene.root()).unwrap();
+    let file = call(&harness, Hostcall::FsLookup, [1, 4, 0, 0, 0, 0], &[b"file"]) as u64;
+    let long = [b'n'; 256];
+    let bad: [&[u8]; 12] = [
+        b"",
+        b".",
+        b"..",
+        b"/",
+        b"../secret",
+        b"dir/../../secret",
+        b"dir/",
+        b"/etc/passwd",
+        b"file\0",
+        b"\0",
+        b"..\0",
+        &long,
+    ];
+    for name in bad {
+        let len = name.len() as u64;
+        let refused = |what: i64| {
+            let errno = -what;
+            assert!(
+                [i64::from(libc::EINVAL), i64::from(libc::ENAMETOOLONG)].contains(&errno),
+                "{name:?}: {what}"
+            );
+        };
+        for nr in [Hostcall::FsLookup, Hostcall::FsCreate, Hostcall::FsMkdir, Hostcall::FsUnlink] {
+            let third = if nr == Hostcall::FsUnlink { 0 } else { 0o644 };
+            refused(call(&harness, nr, [1, len, third, 0, 0, 0], &[name]));
+        }
+        refused(call(&harness, Hostcall::FsMknod, [1, len, 0o010_644, 0, 0, 0], &[name]));
+        refused(call(&harness, Hostcall::FsSymlink, [1, len, 1, 0, 0, 0], &[name, b"x"]));
+        refused(call(&harness, Hostcall::FsLink, [file, 1, len, 0, 0, 0], &[name]));
+        refused(call(&harness, Hostcall::FsRename, [1, len, 1, 3, 0, 0], &[name, b"new"]));
+        refused(call(&harness, Hostcall::FsRename, [1, 4, 1, len, 0, 0], &[b"file", name]));
+    }
+    // Lengths that reach beyond the data, and links that lead out: looked up, they are links, never followed.
+    for len in [4033, 4096, u64::from(u32::MAX), u64::MAX] {
+        assert!(call(&harness, Hostcall::FsLookup, [1, len, 0, 0, 0, 0], &[b"file"]) < 0);
+    }
+    for name in [&b"escape"[..], b"absolute", b"loop"] {
+        let link = call(&harness, Hostcall::FsLookup, [1, name.len() as u64, 0, 0, 0, 0], &[name]) as u64;
+        assert_eq!(call(&harness, Hostcall::FsOpen, [link, 1, 0, 0, 0, 0], &[]), -i64::from(libc::ELOOP));
+        let below = call(&harness, Hostcall::FsLookup, [link, 4, 0, 0, 0, 0], &[b"file"]);
+        assert_eq!(below, -i64::from(libc::ENOTDIR));
+        assert_eq!(call(&harness, Hostcall::FsClose, [link, 0, 0, 0, 0, 0], &[]), 0);
+    }
+    scene.check();
+}
+
+#[test]
+fn handles_that_were_given_up_mean_nothing_or_what_took_their_place() {
+    let scene = Scene::new("reuse");
+    let harness = Harness::new(&scene.root()).unwrap();
+    let look =
+        |name: &[u8]| call(&harness, Hostcall::FsLookup, [1, name.len() as u64, 0, 0, 0, 0], &[name]) as u64;
+    let bad = -i64::from(libc::EBADF);
+    let file = look(b"file");
+    assert_eq!(call(&harness, Hostcall::FsOpen, [file, 3, 0, 0, 0, 0], &[]), 0);
+    assert_eq!(call(&harness, Hostcall::FsClose, [file, 0, 0, 0, 0, 0], &[]), 0);
+    for nr in
+        [Hostcall::FsGetattr, Hostcall::FsClose, Hostcall::FsReadlink, Hostcall::FsStatfs, Hostcall::FsRead]
+    {
+        assert_eq!(call(&harness, nr, [file, 0, 0, 0, 0, 0], &[]), bad, "{nr:?}");
+    }
+    // The number comes back for a directory, without the rights of the file.
+    let dir = look(b"dir");
+    assert_eq!(dir, file);
+    assert_eq!(call(&harness, Hostcall::FsRead, [dir, 0, 0, 0, 0, 0], &[]), bad);
+    assert_eq!(call(&harness, Hostcall::FsOpen, [dir, 2, 0, 0, 0, 0], &[]), -i64::from(libc::EISDIR));
+    assert!(call(&harness, Hostcall::WindowMap, [dir, 0, 4096, 0, 0, 0], &[]) < 0);
+    for number in [0, 2, 3, 511, 4096, u64::from(u32::MAX), u64::from(u32::MAX) + 2, u64::MAX] {
+        if number != dir {
+            assert_eq!(call(&harness, Hostcall::FsGetattr, [number, 0, 0, 0, 0, 0], &[]), bad, "{number}");
+        }
+    }
+    // Lists of handles: each by itself.
+    let list: Vec<u8> = [1u32, 999, 0, u32::MAX].iter().flat_map(|handle| handle.to_le_bytes()).collect();
+    assert_eq!(call(&harness, Hostcall::FsGetattrs, [4, 0, 0, 0, 0, 0], &[&list]), 0);
+    assert_eq!(call(&harness, Hostcall::FsGetattrs, [33, 0, 0, 0, 0, 0], &[]), -i64::from(libc::EINVAL));
+    scene.check();
+}

@@ -276,7 +276,7 @@ pub(super) fn failing_disk() -> Result<String> {
         "map 1 8192 private",
         "load 8191",
     ]
-    .map(|line| Ask(line));
+    .map(Ask);
     let disks = std::cell::RefCell::new(Vec::new());
     let make = || {
         // The last one's bundle is gone.
