@@ -251,7 +251,8 @@ impl Inode for HostInode {
     }
 
     fn tmpfile(&self, new: NewNode) -> Result<Arc<dyn Inode>> {
-        let (handle, attr) = self.fs.host.tmpfile(self.handle, new.mode & 0o7777, new.uid, new.gid)?;
+        let (handle, attr) =
+            with_room(|| self.fs.host.tmpfile(self.handle, new.mode & 0o7777, new.uid, new.gid))?;
         let inode = self.fs.inode(handle, attr);
         inode.opened.store(3, Ordering::Release);
         Ok(inode)

@@ -48,6 +48,23 @@ fn entries() -> Vec<String> {
     names
 }
 
+/// The events that wait at an inotify descriptor: masks and names, an inode's number as `INO`.
+fn events(fd: i32) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut bytes = [0u8; 4096];
+    let got = sys::read(fd, &mut bytes);
+    let mut rest = &bytes[..usize::try_from(got).unwrap_or(0)];
+    while rest.len() >= 16 {
+        let word = |at: usize| u32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+        let (mask, len) = (word(4), word(12) as usize);
+        let name: Vec<u8> = rest[16..16 + len].iter().copied().take_while(|&byte| byte != 0).collect();
+        let name = if name.starts_with(b"#") { "INO".into() } else { String::from_utf8_lossy(&name) };
+        all.push(format!("{mask:#x} {name:?}"));
+        rest = &rest[16 + len..];
+    }
+    all
+}
+
 pub(crate) const CASES: &[Case] = &[
     case("tmpfile/make", &["open"], |out| {
         both(out, |out| {
@@ -231,5 +248,25 @@ pub(crate) const CASES: &[Case] = &[
         out.say(format_args!("mapped {}", map > 0));
         sys::close(fd);
         out.ret("unmap", call!(SYS_munmap, map, 4096));
+    }),
+    case("tmpfile/watched", &["open", "linkat", "inotify_add_watch"], |out| {
+        both(out, |out| {
+            let watch = call!(SYS_inotify_init1, libc::O_NONBLOCK) as i32;
+            call!(SYS_inotify_add_watch, watch, sys::c("."), 0xfff);
+            let fd = make(".", UNNAMED | RDWR, 0o600);
+            out.say(format_args!("made: {:?}", events(watch)));
+            sys::write(fd, b"text");
+            out.say(format_args!("written: {:?}", events(watch)));
+            link(fd, "a");
+            out.say(format_args!("linked: {:?}", events(watch)));
+            sys::write(fd, b"text");
+            out.say(format_args!("written: {:?}", events(watch)));
+            sys::close(fd);
+            out.say(format_args!("closed: {:?}", events(watch)));
+            let fd = make(".", UNNAMED | RDWR, 0o600);
+            sys::close(fd);
+            out.say(format_args!("made and closed: {:?}", events(watch)));
+            sys::close(watch);
+        });
     }),
 ];
