@@ -17,7 +17,7 @@ q() { psql -X -A -t -q -v ON_ERROR_STOP=1 "$@" 2>&1 | sed 's/with PID .*//'; ech
 stat -c '%A %U' run/.s.PGSQL.5432
 
 echo '# pgbench'
-createdb bench && pgbench -i -q -s 1 --unlogged-tables bench 2>&1 | grep -v -E 'tuples|done in'
+createdb bench && pgbench -i -I dtgp -q -s 1 --unlogged-tables bench 2>&1 | grep -v -E 'tuples|done in'
 pgbench -n -c 2 -j 2 -t "$1" bench | grep -E 'transactions (type|actually)|number of (cl|tr|failed)|query mode'
 pgbench -n -c 2 -t "$1" -M prepared -S bench | grep -E 'actually|query mode'
 q bench -c 'SELECT count(*), (SELECT sum(abalance) FROM pgbench_accounts) = sum(delta), (SELECT sum(tbalance) FROM pgbench_tellers) = sum(delta), (SELECT sum(bbalance) FROM pgbench_branches) = sum(delta) FROM pgbench_history'
