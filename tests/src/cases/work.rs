@@ -64,7 +64,7 @@ pub(super) fn packages() -> Result<String> {
 }
 
 pub(super) fn tar() -> Result<String> {
-    work("work-tar", include_str!("../../applications/work/tar.sh"), &[TREE], ["2500", "20000"])
+    work("work-tar", include_str!("../../applications/work/tar.sh"), &[TREE], ["1500", "20000"])
 }
 
 pub(super) fn git() -> Result<String> {
