@@ -365,8 +365,8 @@ impl Walk<'_> {
             return Err(Errno::EROFS);
         }
         let dir = found.inode()?;
-        perm::check(&dir.access()?, &self.who, perm::WRITE | perm::EXEC)?;
-        let inode = dir.tmpfile(node(dir, &self.who, S_IFREG | mode & 0o7777)?)?;
+        perm::check(&**dir, &self.who, perm::WRITE | perm::EXEC)?;
+        let inode = dir.tmpfile(self.node(dir, S_IFREG | mode & 0o7777)?)?;
         let ino = inode.attr()?.ino;
         let dentry = found.dentry.unnamed(inode, ino, flags & O_EXCL == 0);
         File::open(Path { mount: found.mount.clone(), dentry }, flags)

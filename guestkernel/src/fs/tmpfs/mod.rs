@@ -365,6 +365,7 @@ impl Inode for TmpInode {
     fn tmpfile(&self, new: NewNode) -> Result<Arc<dyn Inode>> {
         let inode = self.fs.unnamed(new.mode & 0o7777, new.uid, new.gid, F_SEAL_SEAL);
         self.fs.check_inodes()?;
+        self.hand_down(&inode)?;
         Ok(inode)
     }
 
