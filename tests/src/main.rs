@@ -4,7 +4,7 @@
 //! runtime, and where it makes sense under runc first: what a user sees must agree. Names given as arguments
 //! choose cases; `--list` before them prints which. `RINGFENCE_RUNTIME` names another runtime, as a check on the cases; `RINGFENCE_TEST_SCALE` gives
 //! the percentage of repetitions; `RINGFENCE_TEST_VERBOSE` shows why cases fail that are known to; `RINGFENCE_TEST_LONG` runs all that takes
-//! long as well; `RINGFENCE_TEST_APPLICATIONS` names the root of the cases whose names begin with `application`.
+//! long as well; `RINGFENCE_TEST_APPLICATIONS` names the root of the cases whose names begin with `application` or `work`.
 
 mod bundle;
 mod cases;

@@ -151,8 +151,9 @@ hostcalls! {
     /// Changes attributes of inode handle `a0`. `data` = [`SetAttr`](crate::SetAttr); afterwards
     /// [`Attr`](crate::Attr).
     FsSetattr = 34, host: ["fchmodat", "fchownat", "utimensat", "ftruncate", "openat", "statx", "close"];
-    /// Readies inode handle `a0` for I/O. `a1` = 1 read, 2 write, 3 both. Idempotent; upgrades.
-    FsOpen = 35, host: ["openat", "close"];
+    /// Readies inode handle `a0` for I/O. `a1` = 1 read, 2 write, 3 both. Idempotent; upgrades. `a2` = 1 asks whether
+    /// there is an access control list: then the result is 1 if so, and if not 0.
+    FsOpen = 35, host: ["openat", "close", "fgetxattr"];
     /// Forgets handle `a0`.
     FsClose = 36, host: ["close"];
     /// Reads file `a0` at offset `a1` into `a2` [`IoRange`](crate::IoRange)s in `data`. Result: bytes.
@@ -191,7 +192,8 @@ hostcalls! {
     /// fallocate(2): `a0` = file, `a1` = mode, `a2` = offset, `a3` = length.
     FsAllocate = 50, host: ["fallocate"];
     /// Value of an extended attribute. `a0` = inode handle, open, of a regular file or directory, `a1` = name
-    /// length, `a2` = gpa, `a3` = capacity; `data` = name: `user.` and more, or `security.capability`; others are
+    /// length, `a2` = gpa, `a3` = capacity; `data` = name: `user.` and more, `security.capability`, or
+    /// those of access control lists, `system.posix_acl_access` and `system.posix_acl_default`; others are
     /// `-EOPNOTSUPP`. Result: length of the value, which is then at the gpa; `-ERANGE` when it does not fit.
     FsGetXattr = 51, host: ["fgetxattr"];
     /// Sets an extended attribute. As `FsGetXattr`, `a3` = length of the value, at most

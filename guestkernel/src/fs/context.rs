@@ -102,6 +102,6 @@ impl FsContext {
     #[must_use]
     pub fn walk<'a>(&self, who: Who<'a>) -> Walk<'a> {
         let places = self.places.read();
-        Walk { root: places.root.clone(), start: places.cwd.clone(), who }
+        Walk { root: places.root.clone(), start: places.cwd.clone(), who, umask: self.umask() }
     }
 }

@@ -80,7 +80,7 @@ fn add(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
 /// one.
 fn cover(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
     let root = namespace.root();
-    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL };
+    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL, umask: 0 };
     let at = match walk.resolve(&spec.destination, Lookup::FOLLOW) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
         found => found?,
@@ -132,7 +132,7 @@ fn file_system(spec: &MountSpec) -> Result<Arc<Super>> {
 /// Finds the mount point; makes it and what is missing above it.
 fn make_point(namespace: &Arc<Namespace>, path: &[u8], directory: bool) -> Result<Path> {
     let root = namespace.root();
-    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL };
+    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL, umask: 0 };
     match walk.resolve(path, Lookup::FOLLOW) {
         Err(Errno::ENOENT) => {}
         found => return found,

@@ -9,7 +9,11 @@ use core::{any::Any, sync::atomic::AtomicU32};
 use hostcall::{Attr, FileSystemStat, SetAttr};
 use linux_raw_sys::general::{S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
-use super::{file::FileOps, mount::Path};
+use super::{
+    acl::{Acl, Which},
+    file::FileOps,
+    mount::Path,
+};
 use crate::errno::{Errno, Result};
 
 /// What a new node is to be.
@@ -152,6 +156,16 @@ pub trait Inode: Any + Send + Sync {
 
     /// Sets an extended attribute, or removes it without a value. `flags` are setxattr(2)'s.
     fn set_xattr(&self, _name: &[u8], _value: Option<&[u8]>, _flags: u32) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// An access control list. `EOPNOTSUPP` where the file system keeps none.
+    fn acl(&self, _which: Which) -> Result<Option<Arc<Acl>>> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets or removes an access control list, which is valid. Whether the mode follows is not certain.
+    fn set_acl(&self, _which: Which, _acl: Option<Acl>) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
 

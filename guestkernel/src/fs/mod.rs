@@ -9,6 +9,7 @@
 //! (ancestor first), an inode's `io` mutex, the lock of trees of mounts. All others are spinning leaves. Copies from and to user memory may
 //! fault and block; only the position, `io` and ring mutexes are held over them.
 
+pub mod acl;
 pub mod anon;
 pub mod busy;
 pub mod context;

@@ -13,6 +13,7 @@ use linux_raw_sys::general::{
 };
 
 use super::{
+    acl,
     dentry::Dentry,
     file::File,
     inode::{Inode, NewNode},
@@ -50,18 +51,18 @@ fn with_name<T>(
     if walked.parent.dentry.is_dead() {
         return Err(Errno::ENOENT);
     }
-    perm::check(&dir.access()?, who, perm::WRITE | perm::EXEC)?;
+    perm::check(&**dir, who, perm::WRITE | perm::EXEC)?;
     f(dir, name, &walked.parent.dentry)
 }
 
-/// A new node's owner and mode in `dir`.
-fn node(dir: &Arc<dyn Inode>, who: &Who<'_>, mode: u32) -> Result<NewNode> {
-    let (mode, gid) = perm::inherit(&dir.access()?, who, mode);
-    Ok(NewNode { mode, uid: who.uid, gid })
-}
-
 impl Walk<'_> {
-    /// mkdir(2). `mode` has the mask applied.
+    /// A new node's owner and mode in `dir`.
+    fn node(&self, dir: &Arc<dyn Inode>, mode: u32) -> Result<NewNode> {
+        let (mode, gid) = perm::inherit(&dir.access()?, &self.who, mode);
+        Ok(NewNode { mode: acl::creation_mode(&**dir, mode, self.umask)?, uid: self.who.uid, gid })
+    }
+
+    /// mkdir(2).
     ///
     /// # Errors
     /// As mkdir(2).
@@ -71,14 +72,14 @@ impl Walk<'_> {
             return Err(Errno::EEXIST);
         }
         with_name(&walked, &self.who, |dir, name, dentry| {
-            let inode = dir.mkdir(name, node(dir, &self.who, S_IFDIR | mode & 0o1777)?)?;
+            let inode = dir.mkdir(name, self.node(dir, S_IFDIR | mode & 0o1777)?)?;
             dentry.add(name, Some(inode.clone()));
             inotify::created(dir, name, &inode, false);
             Ok(())
         })
     }
 
-    /// mknod(2), regular files included. `mode` has the mask applied. Gives the new node.
+    /// mknod(2), regular files included. Gives the new node.
     ///
     /// # Errors
     /// As mknod(2).
@@ -101,7 +102,7 @@ impl Walk<'_> {
             return Err(Errno::EPERM);
         }
         with_name(&walked, &self.who, |dir, name, dentry| {
-            let new = node(dir, &self.who, kind | mode & 0o7777)?;
+            let new = self.node(dir, kind | mode & 0o7777)?;
             let inode = if kind == S_IFREG { dir.create(name, new)? } else { dir.mknod(name, new, rdev)? };
             let made = dentry.add(name, Some(inode.clone()));
             inotify::created(dir, name, &inode, false);
@@ -125,7 +126,8 @@ impl Walk<'_> {
             return Err(Errno::ENOENT);
         }
         with_name(&walked, &self.who, |dir, name, dentry| {
-            let new = NewNode { mode: S_IFLNK | 0o777, ..node(dir, &self.who, 0)? };
+            let (_, gid) = perm::inherit(&dir.access()?, &self.who, 0);
+            let new = NewNode { mode: S_IFLNK | 0o777, uid: self.who.uid, gid };
             let inode = dir.symlink(name, target, new)?;
             dentry.add(name, Some(inode.clone()));
             inotify::created(dir, name, &inode, false);
@@ -149,7 +151,7 @@ impl Walk<'_> {
             return Err(Errno::EXDEV);
         }
         let inode = old.inode()?;
-        protect::check_link(&inode.access()?, &self.who)?;
+        protect::check_link(&**inode, &self.who)?;
         with_name(&walked, &self.who, |dir, name, dentry| {
             if inode.is_dir() {
                 return Err(Errno::EPERM);
@@ -191,7 +193,7 @@ impl Walk<'_> {
         if walked.slash && !directory {
             return Err(if inode.is_dir() { Errno::EISDIR } else { Errno::ENOTDIR });
         }
-        perm::check_delete(&dir.access()?, &inode.access()?, &self.who)?;
+        perm::check_delete(&**dir, &inode.access()?, &self.who)?;
         if directory != inode.is_dir() {
             return Err(if directory { Errno::ENOTDIR } else { Errno::EISDIR });
         }
@@ -261,12 +263,12 @@ impl Walk<'_> {
         if to.slash && !inode.is_dir() && flags & RENAME_EXCHANGE == 0 {
             return Err(Errno::ENOTDIR);
         }
-        let (from_attr, to_attr) = (from.parent.inode()?.access()?, to.parent.inode()?.access()?);
-        perm::check_delete(&from_attr, &inode.access()?, &self.who)?;
+        let to_dir = &**to.parent.inode()?;
+        perm::check_delete(&**from.parent.inode()?, &inode.access()?, &self.who)?;
         match replaced {
-            None => perm::check(&to_attr, &self.who, perm::WRITE | perm::EXEC)?,
+            None => perm::check(to_dir, &self.who, perm::WRITE | perm::EXEC)?,
             Some(other) => {
-                perm::check_delete(&to_attr, &other.access()?, &self.who)?;
+                perm::check_delete(to_dir, &other.access()?, &self.who)?;
                 if flags & RENAME_EXCHANGE == 0 {
                     match (inode.is_dir(), other.is_dir()) {
                         (true, false) => return Err(Errno::ENOTDIR),
@@ -280,7 +282,7 @@ impl Walk<'_> {
             }
         }
         if inode.is_dir() && !same {
-            perm::check(&inode.access()?, &self.who, perm::WRITE)?;
+            perm::check(&**inode, &self.who, perm::WRITE)?;
         }
         if is_local_mount_point(&source) || is_local_mount_point(&target) {
             return Err(Errno::EBUSY);
@@ -306,7 +308,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// open(2). `mode` is that of a new file, with the mask applied.
+    /// open(2). `mode` is that of a new file.
     ///
     /// # Errors
     /// As open(2).
@@ -340,7 +342,7 @@ impl Walk<'_> {
             return self.open_existing_for_create(&walked.parent, found, flags);
         }
         let created = with_name(&walked, &self.who, |dir, name, dentry| {
-            let inode = dir.create(name, node(dir, &self.who, S_IFREG | mode & 0o7777)?)?;
+            let inode = dir.create(name, self.node(dir, S_IFREG | mode & 0o7777)?)?;
             let made = dentry.add(name, Some(inode.clone()));
             inotify::created(dir, name, &inode, false);
             Ok(made)
@@ -363,8 +365,8 @@ impl Walk<'_> {
             return Err(Errno::EROFS);
         }
         let dir = found.inode()?;
-        perm::check(&dir.access()?, &self.who, perm::WRITE | perm::EXEC)?;
-        let inode = dir.tmpfile(node(dir, &self.who, S_IFREG | mode & 0o7777)?)?;
+        perm::check(&**dir, &self.who, perm::WRITE | perm::EXEC)?;
+        let inode = dir.tmpfile(self.node(dir, S_IFREG | mode & 0o7777)?)?;
         let ino = inode.attr()?.ino;
         let dentry = found.dentry.unnamed(inode, ino, flags & O_EXCL == 0);
         File::open(Path { mount: found.mount.clone(), dentry }, flags)
@@ -383,7 +385,7 @@ impl Walk<'_> {
         if !inode.is_regular() || found.mount.is_noexec() {
             return Err(Errno::EACCES);
         }
-        perm::check(&inode.access()?, &self.who, perm::EXEC)?;
+        perm::check(&**inode, &self.who, perm::EXEC)?;
         File::open(found, O_RDONLY)
     }
 
@@ -419,15 +421,14 @@ impl Walk<'_> {
         if writes {
             mask |= perm::WRITE;
         }
-        let attr = inode.access()?;
-        perm::check(&attr, &self.who, mask)?;
+        perm::check(&**inode, &self.who, mask)?;
         if writes && matches!(kind, S_IFREG | S_IFDIR) && found.mount.is_readonly() {
             return Err(Errno::EROFS);
         }
         if matches!(kind, S_IFCHR | S_IFBLK) && found.mount.is_nodev() {
             return Err(Errno::EACCES);
         }
-        if flags & O_NOATIME != 0 && !self.who.owns(&attr) {
+        if flags & O_NOATIME != 0 && !self.who.owns(&inode.access()?) {
             return Err(Errno::EPERM);
         }
         let truncate = flags & O_TRUNC != 0 && kind == S_IFREG;

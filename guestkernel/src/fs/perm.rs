@@ -1,8 +1,12 @@
-//! Permission checks: mode bits, groups and capabilities, as `inode_permission` in Linux decides them.
+//! Permission checks: mode bits, groups, access control lists and capabilities, as `inode_permission` in Linux decides them.
 
 use hostcall::Attr;
 use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_ISGID, S_ISUID, S_ISVTX};
 
+use super::{
+    acl::{self, Which},
+    inode::Inode,
+};
 use crate::errno::{Errno, Result};
 
 /// Search a directory or execute a file.
@@ -68,8 +72,33 @@ impl Who<'_> {
 /// Checks access to an inode.
 ///
 /// # Errors
-/// `EACCES`.
-pub fn check(attr: &Attr, who: &Who<'_>, mask: u32) -> Result<()> {
+/// `EACCES`, those of the file system.
+pub fn check(inode: &dyn Inode, who: &Who<'_>, mask: u32) -> Result<()> {
+    let attr = inode.access()?;
+    // Asked first, since lists may have to be fetched: what a capability allows no list forbids.
+    if overridden(&attr, who, mask) {
+        return Ok(());
+    }
+    // A list's mask is the group's bits, so that without any it gives nothing that they do not.
+    if who.uid != attr.uid
+        && attr.mode & 0o070 != 0
+        && let Some(acl) = acl::of(inode, Which::Access)?
+    {
+        return acl.check(&attr, who, mask);
+    }
+    check_mode(&attr, who, mask)
+}
+
+/// Whether a capability allows what the mode may not.
+fn overridden(attr: &Attr, who: &Who<'_>, mask: u32) -> bool {
+    let dir = attr.mode & S_IFMT == S_IFDIR;
+    // Root may execute a file only when somebody may.
+    who.capable(cap::DAC_OVERRIDE) && (dir || mask & EXEC == 0 || attr.mode & 0o111 != 0)
+        || who.capable(cap::DAC_READ_SEARCH) && (mask == READ || dir && mask & WRITE == 0)
+}
+
+/// Checks access by the mode alone.
+fn check_mode(attr: &Attr, who: &Who<'_>, mask: u32) -> Result<()> {
     let bits = if who.uid == attr.uid {
         attr.mode >> 6
     } else if who.in_group(attr.gid) {
@@ -77,26 +106,19 @@ pub fn check(attr: &Attr, who: &Who<'_>, mask: u32) -> Result<()> {
     } else {
         attr.mode
     };
-    if bits & mask == mask {
-        return Ok(());
-    }
-    let dir = attr.mode & S_IFMT == S_IFDIR;
-    // Root may execute a file only when somebody may.
-    if who.capable(cap::DAC_OVERRIDE) && (dir || mask & EXEC == 0 || attr.mode & 0o111 != 0) {
-        return Ok(());
-    }
-    if who.capable(cap::DAC_READ_SEARCH) && (mask == READ || dir && mask & WRITE == 0) {
-        return Ok(());
-    }
-    Err(Errno::EACCES)
+    if bits & mask == mask { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Checks whether a name of inode `victim` may be removed from the directory `dir`, sticky bit included.
 ///
 /// # Errors
-/// `EACCES`, `EPERM`.
-pub fn check_delete(dir: &Attr, victim: &Attr, who: &Who<'_>) -> Result<()> {
+/// `EACCES`, `EPERM`, those of the file system.
+pub fn check_delete(dir: &dyn Inode, victim: &Attr, who: &Who<'_>) -> Result<()> {
     check(dir, who, WRITE | EXEC)?;
+    check_sticky(&dir.access()?, victim, who)
+}
+
+fn check_sticky(dir: &Attr, victim: &Attr, who: &Who<'_>) -> Result<()> {
     if dir.mode & S_ISVTX != 0 && who.uid != victim.uid && who.uid != dir.uid && !who.capable(cap::FOWNER) {
         return Err(Errno::EPERM);
     }
@@ -144,25 +166,25 @@ mod tests {
     #[test]
     fn the_owner_class_is_decided_before_its_bits_are_read() {
         let user = Who { uid: 5, gid: 6, groups: &[7], caps: 0 };
-        assert_eq!(check(&attr(0o077, 5, 6), &user, READ), Err(Errno::EACCES));
-        assert_eq!(check(&attr(0o070, 1, 7), &user, READ | WRITE | EXEC), Ok(()));
-        assert_eq!(check(&attr(0o007, 1, 7), &user, READ), Err(Errno::EACCES));
-        assert_eq!(check(&attr(0o004, 1, 1), &user, READ), Ok(()));
+        assert_eq!(check_mode(&attr(0o077, 5, 6), &user, READ), Err(Errno::EACCES));
+        assert_eq!(check_mode(&attr(0o070, 1, 7), &user, READ | WRITE | EXEC), Ok(()));
+        assert_eq!(check_mode(&attr(0o007, 1, 7), &user, READ), Err(Errno::EACCES));
+        assert_eq!(check_mode(&attr(0o004, 1, 1), &user, READ), Ok(()));
     }
 
     #[test]
     fn root_executes_only_what_someone_may() {
         let root = Who::KERNEL;
-        assert_eq!(check(&attr(0o100_644, 1, 1), &root, EXEC), Err(Errno::EACCES));
-        assert_eq!(check(&attr(0o100_001, 1, 1), &root, EXEC), Ok(()));
-        assert_eq!(check(&attr(S_IFDIR, 1, 1), &root, EXEC | WRITE), Ok(()));
+        assert!(!overridden(&attr(0o100_644, 1, 1), &root, EXEC));
+        assert!(overridden(&attr(0o100_001, 1, 1), &root, EXEC));
+        assert!(overridden(&attr(S_IFDIR, 1, 1), &root, EXEC | WRITE));
     }
 
     #[test]
     fn sticky_directories_protect_names() {
         let user = Who { uid: 5, gid: 6, groups: &[], caps: 0 };
         let dir = attr(S_IFDIR | 0o1777, 0, 0);
-        assert_eq!(check_delete(&dir, &attr(0o644, 5, 5), &user), Ok(()));
-        assert_eq!(check_delete(&dir, &attr(0o644, 9, 5), &user), Err(Errno::EPERM));
+        assert_eq!(check_sticky(&dir, &attr(0o644, 5, 5), &user), Ok(()));
+        assert_eq!(check_sticky(&dir, &attr(0o644, 9, 5), &user), Err(Errno::EPERM));
     }
 }

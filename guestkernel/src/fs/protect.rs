@@ -58,13 +58,14 @@ pub fn check_follow(dir: &Attr, link: &Attr, who: &Who<'_>) -> Result<()> {
 ///
 /// # Errors
 /// `EPERM`.
-pub fn check_link(source: &Attr, who: &Who<'_>) -> Result<()> {
+pub fn check_link(inode: &dyn Inode, who: &Who<'_>) -> Result<()> {
+    let source = &inode.access()?;
     let plain = source.mode & S_IFMT == S_IFREG
         && source.mode & S_ISUID == 0
         && source.mode & (S_ISGID | 0o010) != S_ISGID | 0o010;
     if HARD_LINKS.get() == 0
         || who.owns(source)
-        || plain && perm::check(source, who, perm::READ | perm::WRITE).is_ok()
+        || plain && perm::check(inode, who, perm::READ | perm::WRITE).is_ok()
     {
         return Ok(());
     }
@@ -115,6 +116,7 @@ mod tests {
     use linux_raw_sys::general::S_IFDIR;
 
     use super::*;
+    use crate::fs::{inode::NewNode, tmpfs::Tmpfs};
 
     fn attr(mode: u32, uid: u32) -> Attr {
         Attr { mode, uid, ..Attr::default() }
@@ -132,9 +134,11 @@ mod tests {
     #[test]
     fn others_files_get_no_names() {
         let who = Who { uid: 5, gid: 5, groups: &[], caps: 0 };
-        assert_eq!(check_link(&attr(S_IFREG | 0o644, 6), &who), Err(Errno::EPERM));
-        assert_eq!(check_link(&attr(S_IFREG | 0o666, 6), &who), Ok(()));
-        assert_eq!(check_link(&attr(S_IFREG | 0o4666, 6), &who), Err(Errno::EPERM));
+        let root = Tmpfs::mount(1 << 20, 0o1777, 0, 0);
+        for (mode, may) in [(0o644, Err(Errno::EPERM)), (0o666, Ok(())), (0o4666, Err(Errno::EPERM))] {
+            let file = root.create(b"file", NewNode { mode, uid: 6, gid: 6 }).unwrap();
+            assert_eq!(check_link(&*file, &who), may);
+        }
     }
 
     #[test]

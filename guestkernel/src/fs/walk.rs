@@ -54,6 +54,8 @@ pub struct Walk<'a> {
     pub start: Path,
     /// Who walks.
     pub who: Who<'a>,
+    /// Permission bits that what is made does not get.
+    pub umask: u32,
 }
 
 /// A name, short ones in place.
@@ -176,7 +178,7 @@ impl Walk<'_> {
             if !dir.is_dir() {
                 return Err(Errno::ENOTDIR);
             }
-            perm::check(&dir.access()?, &self.who, perm::EXEC)?;
+            perm::check(&**dir, &self.who, perm::EXEC)?;
             let name = rest.component(&part);
             if name == b"." || name == b".." {
                 if name.len() == 2 {

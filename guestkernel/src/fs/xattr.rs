@@ -3,13 +3,13 @@
 //! `user.` belongs to whoever may read or write the file, and exists on regular files and directories only;
 //! `trusted.` to the administrator, from whom alone it is not hidden; `security.` may be read by all and
 //! changed by the administrator, but for a file's capabilities, which are the affair of who may set those.
-//! Access control lists (`system.posix_acl_*`) are not kept: as on a file system mounted without them.
+//! What is called `system.posix_acl_*` is the affair of [`acl`].
 
 use alloc::{boxed::Box, vec::Vec};
-use hostcall::Attr;
 use linux_raw_sys::general::{S_IFDIR, S_IFMT, S_IFREG, S_ISVTX, XATTR_CREATE, XATTR_REPLACE};
 
 use super::{
+    acl::{self, Which},
     inode::Inode,
     perm::{self, Who, cap},
 };
@@ -61,7 +61,8 @@ pub fn kept_kind(name: &[u8]) -> Result<Kind> {
 }
 
 /// Whether `who` may read (`perm::READ`) or change (`perm::WRITE`) an attribute.
-fn check(attr: &Attr, who: &Who<'_>, name: &[u8], mask: u32) -> Result<()> {
+fn check(inode: &dyn Inode, who: &Who<'_>, name: &[u8], mask: u32) -> Result<()> {
+    let attr = &inode.access()?;
     let writes = mask == perm::WRITE;
     let hidden = if writes { Errno::EPERM } else { Errno::ENODATA };
     match kind(name) {
@@ -76,7 +77,7 @@ fn check(attr: &Attr, who: &Who<'_>, name: &[u8], mask: u32) -> Result<()> {
         },
         None => {}
     }
-    perm::check(attr, who, mask)
+    perm::check(inode, who, mask)
 }
 
 /// Whether `who` may change a security attribute.
@@ -108,20 +109,15 @@ fn capability_value(value: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// Whether names of this kind are access control lists.
-fn is_acl(name: &[u8]) -> bool {
-    matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
-}
-
 /// The value of an attribute.
 ///
 /// # Errors
 /// As getxattr(2), sizes apart.
 pub fn get(inode: &dyn Inode, who: &Who<'_>, name: &[u8]) -> Result<Vec<u8>> {
-    if is_acl(name) {
-        return Err(Errno::EOPNOTSUPP);
+    if let Some(which) = Which::by_name(name) {
+        return acl::get(inode, which);
     }
-    check(&inode.access()?, who, name, perm::READ)?;
+    check(inode, who, name, perm::READ)?;
     inode.get_xattr(name)
 }
 
@@ -133,8 +129,8 @@ pub fn set(inode: &dyn Inode, who: &Who<'_>, name: &[u8], value: &[u8], flags: u
     if flags & !(XATTR_CREATE | XATTR_REPLACE) != 0 {
         return Err(Errno::EINVAL);
     }
-    if is_acl(name) {
-        return Err(Errno::EOPNOTSUPP);
+    if let Some(which) = Which::by_name(name) {
+        return acl::set(inode, who, which, Some(value));
     }
     let converted;
     let mut value = value;
@@ -143,7 +139,7 @@ pub fn set(inode: &dyn Inode, who: &Who<'_>, name: &[u8], value: &[u8], flags: u
         check_security(who, name)?;
         value = &converted;
     }
-    check(&inode.access()?, who, name, perm::WRITE)?;
+    check(inode, who, name, perm::WRITE)?;
     check_security(who, name)?;
     inode.set_xattr(name, Some(value), flags)
 }
@@ -153,10 +149,10 @@ pub fn set(inode: &dyn Inode, who: &Who<'_>, name: &[u8], value: &[u8], flags: u
 /// # Errors
 /// As removexattr(2).
 pub fn remove(inode: &dyn Inode, who: &Who<'_>, name: &[u8]) -> Result<()> {
-    if is_acl(name) {
-        return Err(Errno::EOPNOTSUPP);
+    if let Some(which) = Which::by_name(name) {
+        return acl::set(inode, who, which, None);
     }
-    check(&inode.access()?, who, name, perm::WRITE)?;
+    check(inode, who, name, perm::WRITE)?;
     check_security(who, name)?;
     inode.set_xattr(name, None, XATTR_REPLACE)
 }

@@ -61,7 +61,7 @@ pub fn inotify_add_watch(args: &Args) -> Result<u64> {
     lookup.set(Lookup::DIRECTORY, mask & IN_ONLYDIR != 0);
     let caller = Caller::new()?;
     let found = caller.walk(FDCWD, &name)?.resolve(&name, lookup)?;
-    perm::check(&found.inode()?.access()?, &caller.who(), perm::READ)?;
+    perm::check(&**found.inode()?, &caller.who(), perm::READ)?;
     instance.add(&found, mask).map(|number| number as u64)
 }
 

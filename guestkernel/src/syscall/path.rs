@@ -61,7 +61,7 @@ fn do_open(dirfd: i32, name: u64, flags: u32, mode: u32, how: Lookup) -> Result<
     let name = path(name)?;
     let caller = Caller::new()?;
     let walk = caller.walk(dirfd, &name)?;
-    let file = walk.open(&name, flags, mode & 0o7777 & !caller.fs.umask(), how)?;
+    let file = walk.open(&name, flags, mode & 0o7777, how)?;
     install(file, flags & O_CLOEXEC != 0)
 }
 
@@ -142,7 +142,7 @@ pub fn openat2(args: &Args) -> Result<u64> {
 fn do_mkdir(dirfd: i32, name: u64, mode: u32) -> Result<u64> {
     let name = path(name)?;
     let caller = Caller::new()?;
-    caller.walk(dirfd, &name)?.mkdir(&name, mode & !caller.fs.umask())?;
+    caller.walk(dirfd, &name)?.mkdir(&name, mode)?;
     Ok(0)
 }
 
@@ -170,7 +170,7 @@ fn device(number: u64) -> u64 {
 fn do_mknod(dirfd: i32, name: u64, mode: u32, rdev: u64) -> Result<u64> {
     let name = path(name)?;
     let caller = Caller::new()?;
-    caller.walk(dirfd, &name)?.mknod(&name, mode & !caller.fs.umask(), device(rdev))?;
+    caller.walk(dirfd, &name)?.mknod(&name, mode, device(rdev))?;
     Ok(0)
 }
 
@@ -360,7 +360,7 @@ fn do_access(dirfd: i32, name: u64, mode: u32, flags: u32) -> Result<u64> {
     if mode & perm::EXEC != 0 && inode.is_regular() && found.mount.is_noexec() {
         return Err(Errno::EACCES);
     }
-    perm::check(&inode.access()?, &who, mode)?;
+    perm::check(&**inode, &who, mode)?;
     Ok(0)
 }
 
@@ -421,7 +421,7 @@ pub fn chdir(args: &Args) -> Result<u64> {
     let name = path(args.addr(0))?;
     let caller = Caller::new()?;
     let dir = caller.walk(FDCWD, &name)?.resolve(&name, Lookup::FOLLOW | Lookup::DIRECTORY)?;
-    perm::check(&dir.inode()?.access()?, &caller.who(), perm::EXEC)?;
+    perm::check(&**dir.inode()?, &caller.who(), perm::EXEC)?;
     caller.fs.set_cwd(dir);
     Ok(0)
 }
@@ -434,7 +434,7 @@ pub fn chroot(args: &Args) -> Result<u64> {
     let name = path(args.addr(0))?;
     let caller = Caller::new()?;
     let dir = caller.walk(FDCWD, &name)?.resolve(&name, Lookup::FOLLOW | Lookup::DIRECTORY)?;
-    perm::check(&dir.inode()?.access()?, &caller.who(), perm::EXEC)?;
+    perm::check(&**dir.inode()?, &caller.who(), perm::EXEC)?;
     if !caller.who().capable(cap::SYS_CHROOT) {
         return Err(Errno::EPERM);
     }

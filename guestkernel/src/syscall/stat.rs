@@ -362,7 +362,7 @@ fn change_times(path: &Path, who: &Who<'_>, times: Option<[Timespec; 2]>) -> Res
         if !to_now {
             return Err(Errno::EPERM);
         }
-        perm::check(&attr, who, perm::WRITE)?;
+        perm::check(&**inode, who, perm::WRITE)?;
     }
     let mut change = SetAttr::default();
     let mut valid = SetAttrValid::empty();
@@ -476,7 +476,7 @@ pub fn truncate(args: &Args) -> Result<u64> {
     if !inode.is_regular() {
         return Err(Errno::EINVAL);
     }
-    perm::check(&inode.access()?, &caller.who(), perm::WRITE)?;
+    perm::check(&**inode, &caller.who(), perm::WRITE)?;
     let inode = writable(&found)?;
     crate::fs::busy::check_idle(inode)?;
     crate::fs::lease::request(inode, true, false)?;

@@ -123,7 +123,7 @@ pub fn open_found(found: Path, cred: &Cred) -> Result<Arc<File>> {
     {
         return Err(Errno::EACCES);
     }
-    perm::check(&attr, &who(cred), perm::EXEC)?;
+    perm::check(&*inode, &who(cred), perm::EXEC)?;
     File::open_program(found)
 }
 
@@ -227,7 +227,7 @@ fn credentials(file: &Arc<File>, cred: &Cred, no_new_privs: bool) -> Result<Priv
         || new.fsuid != cred.fsuid
         || new.fsgid != cred.fsgid
         || !cred.permitted.contains(new.permitted);
-    let unreadable = perm::check(&attr, &who(cred), perm::READ).is_err();
+    let unreadable = perm::check(&**file.inode(), &who(cred), perm::READ).is_err();
     Ok(Privileges {
         set_id: of_file.setuid.is_some() || of_file.setgid.is_some() || gained,
         secure,

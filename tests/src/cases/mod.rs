@@ -18,6 +18,7 @@ mod shell;
 mod stress;
 mod terminal;
 mod trace;
+mod work;
 
 use std::process::Output;
 
@@ -92,6 +93,14 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("application-go", apps::go),
     ("application-cpython-suite", cpython::suite),
     ("application-stress", stress::stress),
+    ("work-packages", work::packages),
+    ("work-tar", work::tar),
+    ("work-git", work::git),
+    ("work-make", work::make),
+    ("work-sqlite", work::sqlite),
+    ("work-fio", work::fio),
+    ("work-rsync", work::rsync),
+    ("work-postgres", work::postgres),
     ("hostile-bombs", hostile::bombs),
     ("hostile-signals", hostile::signals),
     ("hostile-calls", hostile::calls),

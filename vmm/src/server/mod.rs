@@ -23,6 +23,7 @@ use files::Files;
 use handles::Handles;
 use request::Request;
 use stream::Streams;
+use xattr::may_have_acl;
 
 /// What a call asks of its caller, beyond the answer in the page.
 #[derive(Debug, PartialEq, Eq)]
@@ -168,8 +169,10 @@ impl Server {
                 Answer::value(0)
             }
             Request::Setattr { file, attr } => Answer::data(0, self.setattr(file, &attr)?.as_bytes(), data),
-            Request::Open { file, read, write } => {
-                done(self.handles.get(file)?.open(&self.files, read, write))
+            Request::Open { file, read, write, acl } => {
+                let object = self.handles.get(file)?;
+                object.open(&self.files, read, write)?;
+                Answer::value((acl && may_have_acl(object.fd())).into())
             }
             // Trees are the sandbox's for good.
             Request::Close { file } => done(self.handles.remove(file)),

@@ -37,7 +37,11 @@ impl<'a> Name<'a> {
     }
 }
 
-/// The name of an extended attribute that a container may use: `user.` and more, or `security.capability`.
+/// Attributes that hold an access control list: who may do what, and what a directory hands down.
+pub(crate) const ACLS: [&[u8]; 2] = [b"system.posix_acl_access", b"system.posix_acl_default"];
+
+/// The name of an extended attribute that a container may use: `user.` and more, `security.capability`, or one of
+/// [`ACLS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XattrName<'a>(&'a [u8]);
 
@@ -55,7 +59,7 @@ impl<'a> XattrName<'a> {
         }
         match bytes.strip_prefix(b"user.") {
             Some([_, ..]) => Ok(Self(bytes)),
-            _ if bytes == b"security.capability" => Ok(Self(bytes)),
+            _ if bytes == b"security.capability" || ACLS.contains(&bytes) => Ok(Self(bytes)),
             _ => Err(Errno::OPNOTSUPP),
         }
     }
@@ -125,7 +129,7 @@ pub enum Request<'a> {
     Getattr { file: Handle },
     Getattrs { files: HandleList<'a> },
     Setattr { file: Handle, attr: SetAttr },
-    Open { file: Handle, read: bool, write: bool },
+    Open { file: Handle, read: bool, write: bool, acl: bool },
     Close { file: Handle },
     Read { file: Handle, offset: u64, ranges: Ranges<'a> },
     Write { file: Handle, offset: u64, ranges: Ranges<'a>, append: bool },
@@ -237,7 +241,12 @@ impl<'a> Request<'a> {
                 Self::Setattr { file: handle(0)?, attr }
             }
             Hostcall::FsOpen => match a[1] {
-                1..=3 => Self::Open { file: handle(0)?, read: a[1] & 1 != 0, write: a[1] & 2 != 0 },
+                1..=3 => Self::Open {
+                    file: handle(0)?,
+                    read: a[1] & 1 != 0,
+                    write: a[1] & 2 != 0,
+                    acl: boolean(a[2])?,
+                },
                 _ => return Err(Errno::INVAL),
             },
             Hostcall::FsClose => Self::Close { file: handle(0)? },
@@ -348,8 +357,7 @@ mod tests {
 
     #[test]
     fn attributes_of_the_host_s_own_have_no_name() {
-        for bad in
-            [&b"trusted.overlay.opaque"[..], b"security.selinux", b"system.posix_acl_access", b"user.", b""]
+        for bad in [&b"trusted.overlay.opaque"[..], b"security.selinux", b"system.posix_acl_", b"user.", b""]
         {
             let page = page(Hostcall::FsGetXattr, &[1, bad.len() as u64, 0, 9], bad);
             assert_eq!(Request::decode(&page).err(), Some(Errno::OPNOTSUPP), "{bad:?}");

@@ -1,13 +1,18 @@
 //! Hostcalls on extended attributes.
 
 use hostcall::Handle;
-use rustix::io::Errno;
+use rustix::{fd::AsFd, io::Errno};
 
 use super::{
     Server,
     files::{FileOp, raw},
-    request::XattrName,
+    request::{ACLS, XattrName},
 };
+
+/// Whether an open file has an access control list, or cannot be asked for one.
+pub(super) fn may_have_acl(fd: impl AsFd) -> bool {
+    rustix::fs::fgetxattr(fd, ACLS[0], &mut [0u8; 0][..]) != Err(Errno::NODATA)
+}
 
 impl Server {
     pub(super) fn get_xattr(

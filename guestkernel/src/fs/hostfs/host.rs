@@ -18,7 +18,8 @@ pub trait Host: Send + Sync {
     /// Of several at once, at most [`MAX_GETATTRS`](hostcall::MAX_GETATTRS); mode 0 where there is an error.
     fn getattrs(&self, inodes: &[Handle], attrs: &mut [Attr]) -> Result<()>;
     fn setattr(&self, inode: Handle, change: &SetAttr) -> Result<Attr>;
-    fn open(&self, inode: Handle, access: u64) -> Result<()>;
+    /// With `acl` says whether there is an access control list.
+    fn open(&self, inode: Handle, access: u64, acl: bool) -> Result<bool>;
     fn close(&self, inode: Handle);
     fn read(&self, file: Handle, offset: u64, ranges: &[IoRange]) -> Result<usize>;
     fn write(&self, file: Handle, offset: u64, ranges: &[IoRange]) -> Result<usize>;
@@ -83,8 +84,8 @@ impl Host for Vmm {
         Ok(attr)
     }
 
-    fn open(&self, inode: Handle, access: u64) -> Result<()> {
-        call(Hostcall::FsOpen, [inode.into(), access, 0, 0, 0, 0]).map(drop)
+    fn open(&self, inode: Handle, access: u64, acl: bool) -> Result<bool> {
+        call(Hostcall::FsOpen, [inode.into(), access, acl.into(), 0, 0, 0]).map(|there| there != 0)
     }
 
     fn close(&self, inode: Handle) {

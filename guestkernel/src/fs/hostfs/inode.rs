@@ -13,6 +13,7 @@ use linux_raw_sys::general::{
 
 use super::{
     HostFs,
+    acl::KnownAcls,
     cache::Trust,
     dir::{HostDir, Listing},
     file::{Chunks, HostMapping},
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     errno::{Errno, Result},
     fs::{
+        acl::{Acl, Which},
         dentry,
         file::FileOps,
         fresh,
@@ -58,6 +60,8 @@ pub struct HostInode {
     pipe: SpinLock<Weak<Pipe>>,
     /// Names of a directory, all of them, while they are known.
     pub(super) listing: SpinLock<Option<Arc<Listing>>>,
+    /// Access control lists as far as they are known.
+    pub(super) acls: SpinLock<KnownAcls>,
     weak: Weak<HostInode>,
 }
 
@@ -80,6 +84,7 @@ impl HostInode {
             target: Once::new(),
             pipe: SpinLock::new(Weak::new()),
             listing: SpinLock::new(None),
+            acls: SpinLock::new(KnownAcls::default()),
             weak: weak.clone(),
         })
     }
@@ -104,10 +109,21 @@ impl HostInode {
     pub(super) fn ready(&self, access: u32) -> Result<()> {
         let have = self.opened.load(Ordering::Acquire);
         if have & access != access {
-            with_room(|| self.fs.host.open(self.handle, (have | access).into()))?;
+            with_room(|| self.fs.host.open(self.handle, (have | access).into(), false))?;
             self.opened.fetch_or(access, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Readies the handle for reading unless it is; the host then says whether there is an access control list.
+    pub(super) fn ready_saying_acl(&self) -> Result<Option<bool>> {
+        let have = self.opened.load(Ordering::Acquire);
+        if have & 1 != 0 {
+            return Ok(None);
+        }
+        let there = with_room(|| self.fs.host.open(self.handle, (have | 1).into(), true))?;
+        self.opened.fetch_or(1, Ordering::Release);
+        Ok(Some(there))
     }
 
     /// A name in this directory came or went by our doing; `links` changes its link count.
@@ -126,7 +142,9 @@ impl HostInode {
     fn made(&self, make: impl Fn() -> Result<(Handle, Attr)>) -> Result<Arc<dyn Inode>> {
         let (handle, attr) = with_room(make)?;
         self.names_changed(i64::from(attr.mode & S_IFMT == S_IFDIR));
-        Ok(self.fs.inode(handle, attr))
+        let inode = self.fs.inode(handle, attr);
+        self.hands_down(&inode);
+        Ok(inode)
     }
 
     fn lookup_inode(&self, name: &[u8]) -> Result<Arc<Self>> {
@@ -224,6 +242,9 @@ impl Inode for HostInode {
         }
         let attr = self.fs.host.setattr(self.handle, change)?;
         self.changed(attr);
+        if change.valid & SetAttrValid::MODE.bits() != 0 {
+            self.mode_changed();
+        }
         Ok(())
     }
 
@@ -247,6 +268,7 @@ impl Inode for HostInode {
         self.names_changed(0);
         let inode = self.fs.inode(handle, attr);
         inode.opened.store(3, Ordering::Release);
+        self.hands_down(&inode);
         Ok(inode)
     }
 
@@ -335,6 +357,14 @@ impl Inode for HostInode {
 
     fn readers(&self) -> Option<&AtomicU32> {
         Some(&self.readers)
+    }
+
+    fn acl(&self, which: Which) -> Result<Option<Arc<Acl>>> {
+        self.known_acl(which)
+    }
+
+    fn set_acl(&self, which: Which, acl: Option<Acl>) -> Result<()> {
+        self.change_acl(which, acl.as_ref())
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {

@@ -8,6 +8,7 @@
 //! Locks: `attr`, `chunks`, `names` and `asked` are leaves; no lock is held over a hostcall except `io`, a sleeping mutex that
 //! serialises what changes a file's size.
 
+mod acl;
 mod cache;
 mod dir;
 mod file;
@@ -44,6 +45,8 @@ pub struct HostFs {
     asked: SpinLock<VecDeque<Weak<HostInode>>>,
     /// Counts our own changes of attributes.
     changes: AtomicU64,
+    /// A device of the host whose file system keeps no access control lists; 0 while none is known.
+    without_acls: AtomicU64,
     /// Name of the host's file-system type, for `/proc/mounts`.
     pub kind: String,
 }
@@ -71,6 +74,7 @@ impl HostFs {
             inodes: SpinLock::new(HashMap::new()),
             asked: SpinLock::new(VecDeque::new()),
             changes: AtomicU64::new(0),
+            without_acls: AtomicU64::new(0),
             kind: "hostfs".into(),
         })
     }

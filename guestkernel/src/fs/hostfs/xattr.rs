@@ -1,6 +1,6 @@
 //! Extended attributes of host files.
 //!
-//! The host keeps `user.` attributes and a file's capabilities of regular files and directories. Everything
+//! The host keeps `user.` attributes, a file's capabilities and access control lists of regular files and directories. Everything
 //! else is none of the container's business: `trusted.` and `security.` are what the host's own administrator
 //! and its security modules say of the file, and what they say there is said of the host.
 
@@ -11,6 +11,7 @@ use crate::{
     arch::{PhysAddr, read_phys, write_phys},
     errno::{Errno, Result},
     fs::{
+        acl::Which,
         inode::Inode,
         xattr::{self, Kind},
     },
@@ -51,11 +52,11 @@ fn fetch(call: impl Fn(u64, usize) -> Result<usize>) -> Result<Vec<u8>> {
 
 /// Whether the host is asked about this name.
 fn is_shared(name: &[u8]) -> bool {
-    xattr::kind(name) == Some(Kind::User) || name == xattr::CAPABILITY
+    xattr::kind(name) == Some(Kind::User) || name == xattr::CAPABILITY || Which::by_name(name).is_some()
 }
 
 impl HostInode {
-    fn has_xattrs(&self) -> bool {
+    pub(super) fn has_xattrs(&self) -> bool {
         let inode: &dyn Inode = self;
         inode.is_regular() || inode.is_dir()
     }
@@ -73,6 +74,14 @@ impl HostInode {
             return self.capability();
         }
         self.ready(1)?;
+        self.fetch_xattr(name)
+    }
+
+    /// A value that the host is asked for, of an inode that is ready.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(super) fn fetch_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
         fetch(|buffer, len| self.fs.host.get_xattr(self.handle(), name, buffer, len))
     }
 
@@ -102,6 +111,14 @@ impl HostInode {
             return Err(if value.is_none() { Errno::ENODATA } else { Errno::EOPNOTSUPP });
         }
         self.ready(1)?;
+        self.put_xattr(name, value, flags)
+    }
+
+    /// Has the host set or remove a value, of an inode that is ready.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(super) fn put_xattr(&self, name: &[u8], value: Option<&[u8]>, flags: u32) -> Result<()> {
         match value {
             None => self.fs.host.remove_xattr(self.handle(), name)?,
             Some(value) => with_buffer(value.len(), |buffer| {

@@ -24,7 +24,7 @@ fn world(options: &str) -> (Walk<'static>, String) {
     crate::mem::init_for_tests();
     let (root, shown) = devpts::mount(options.as_bytes()).expect("options");
     let root = Path::root_of(&Mount::new(Dentry::root(root), "devpts", "devpts", 0, &shown));
-    (Walk { start: root.clone(), root, who: Who::KERNEL }, shown)
+    (Walk { start: root.clone(), root, who: Who::KERNEL, umask: 0 }, shown)
 }
 
 fn open(walk: &Walk<'_>, name: &str) -> Result<Arc<File>> {

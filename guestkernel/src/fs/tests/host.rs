@@ -16,6 +16,7 @@ struct Node {
     attr: Attr,
     data: Vec<u8>,
     names: BTreeMap<Vec<u8>, usize>,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -52,7 +53,7 @@ impl State {
         }
         let ino = self.nodes.len() as u64 + 1;
         let attr = Attr { ino, dev: 7, mode, nlink: 1, size: data.len() as u64, ..Attr::default() };
-        self.nodes.push(Node { attr, data: data.to_vec(), names: BTreeMap::new() });
+        self.nodes.push(Node { attr, data: data.to_vec(), ..Node::default() });
         let node = self.nodes.len() - 1;
         self.nodes[dir].names.insert(name.to_vec(), node);
         self.tick(dir);
@@ -139,8 +140,10 @@ impl Host for FakeHost {
         }
         Ok(state.nodes[node].attr)
     }
-    fn open(&self, inode: Handle, _access: u64) -> Result<()> {
-        self.count("open").node(inode).map(drop)
+    fn open(&self, inode: Handle, _access: u64, _acl: bool) -> Result<bool> {
+        let mut state = self.count("open");
+        let node = state.node(inode)?;
+        Ok(state.nodes[node].xattrs.contains_key(&b"system.posix_acl_access"[..]))
     }
     fn close(&self, inode: Handle) {
         let mut state = self.count("close");
@@ -267,17 +270,31 @@ impl Host for FakeHost {
     fn allocate(&self, _file: Handle, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
-    fn get_xattr(&self, _inode: Handle, _name: &[u8], _gpa: u64, _len: usize) -> Result<usize> {
-        Err(Errno::ENODATA)
+    fn get_xattr(&self, inode: Handle, name: &[u8], gpa: u64, len: usize) -> Result<usize> {
+        let mut state = self.count("get_xattr");
+        let node = state.node(inode)?;
+        let value = state.nodes[node].xattrs.get(name).ok_or(Errno::ENODATA)?;
+        if value.len() > len {
+            return Err(Errno::ERANGE);
+        }
+        write_phys(PhysAddr(gpa), value);
+        Ok(value.len())
     }
-    fn set_xattr(&self, _inode: Handle, _name: &[u8], _gpa: u64, _len: usize, _flags: u32) -> Result<()> {
-        Err(Errno::EOPNOTSUPP)
+    fn set_xattr(&self, inode: Handle, name: &[u8], gpa: u64, len: usize, _flags: u32) -> Result<()> {
+        let mut state = self.count("set_xattr");
+        let node = state.node(inode)?;
+        let mut value = std::vec![0; len];
+        read_phys(PhysAddr(gpa), &mut value);
+        state.nodes[node].xattrs.insert(name.to_vec(), value);
+        Ok(())
     }
     fn list_xattr(&self, _inode: Handle, _gpa: u64, _len: usize) -> Result<usize> {
         Ok(0)
     }
-    fn remove_xattr(&self, _inode: Handle, _name: &[u8]) -> Result<()> {
-        Err(Errno::ENODATA)
+    fn remove_xattr(&self, inode: Handle, name: &[u8]) -> Result<()> {
+        let mut state = self.count("remove_xattr");
+        let node = state.node(inode)?;
+        state.nodes[node].xattrs.remove(name).map(drop).ok_or(Errno::ENODATA)
     }
     fn seek(&self, _file: Handle, offset: u64, _whence: u32) -> Result<u64> {
         Ok(offset)

@@ -3,7 +3,11 @@ use proptest::prelude::*;
 use std::boxed::Box;
 
 use super::{
-    super::hostfs::{HostFs, window::Windows},
+    super::{
+        acl::{self, Which},
+        hostfs::{HostFs, window::Windows},
+        perm,
+    },
     host::FakeHost,
     *,
 };
@@ -21,7 +25,7 @@ pub(super) fn host(window: u64) -> (&'static FakeHost, Walk<'static>) {
     let root = Dentry::root(fs.root(1).expect("root"));
     let namespace = Namespace::new(Mount::new(root, "ext4", "/", 0, ""));
     let root = namespace.root();
-    (host, Walk { start: root.clone(), root, who: Who::KERNEL })
+    (host, Walk { start: root.clone(), root, who: Who::KERNEL, umask: 0 })
 }
 
 #[test]
@@ -126,6 +130,39 @@ fn long_listings_are_complete() {
     assert_eq!(names(&walk, "/").expect("names"), expected);
     walk.unlink(b"name7", true).expect("rmdir");
     assert_eq!(names(&walk, "/").expect("names").len(), 39);
+}
+
+#[test]
+fn the_host_is_asked_for_lists_once() {
+    let _turn = TURN.lock();
+    let (host, walk) = host(16 << 20);
+    walk.mkdir(b"/d", 0o755).expect("mkdir");
+    host.take_calls();
+    for name in ["/d/a", "/d/b"] {
+        put(&walk, name, b"x").expect("file");
+    }
+    assert!(!host.take_calls().contains_key("get_xattr"), "the root hands nothing down to its new directory");
+
+    let user = Who { uid: 5, gid: 5, groups: &[], caps: 0 };
+    let found = walk.resolve(b"/d/a", Lookup::empty()).expect("a");
+    let inode = &**found.inode().expect("inode");
+    assert_eq!(perm::check(inode, &user, perm::WRITE), Err(Errno::EACCES));
+    // For the owner, user 5, the group, the mask and others.
+    let value =
+        [[2u8, 0, 0, 0].as_slice(), &entry(1, 6), &entry(2, 6), &entry(4, 4), &entry(16, 6), &entry(32, 0)];
+    acl::set(inode, &Who::KERNEL, Which::Access, Some(&value.concat())).expect("set");
+    assert_eq!(inode.access().expect("attr").mode & 0o777, 0o660);
+    assert_eq!(perm::check(inode, &user, perm::WRITE), Ok(()));
+    host.take_calls();
+    assert_eq!(perm::check(inode, &user, perm::EXEC), Err(Errno::EACCES));
+    assert_eq!(acl::get(inode, Which::Access), Ok(value.concat()));
+    assert!(host.take_calls().is_empty(), "the list is known");
+}
+
+/// An entry of an access control list, for user 5 where it is a named user's.
+fn entry(tag: u8, perm: u8) -> [u8; 8] {
+    let id = if tag == 2 { 5u32 } else { u32::MAX }.to_le_bytes();
+    [tag, 0, perm, 0, id[0], id[1], id[2], id[3]]
 }
 
 proptest! {

@@ -31,7 +31,7 @@ fn world() -> (Arc<Namespace>, Walk<'static>) {
     let root = Dentry::root(Tmpfs::mount(16 << 20, 0o755, 0, 0));
     let namespace = Namespace::new(Mount::new(root, "tmpfs", "none", 0, ""));
     let root: Path = namespace.root();
-    (namespace, Walk { start: root.clone(), root, who: Who::KERNEL })
+    (namespace, Walk { start: root.clone(), root, who: Who::KERNEL, umask: 0 })
 }
 
 /// Creates a file with contents.

@@ -36,7 +36,7 @@ fn each_counts_as_an_inode() {
     let root = Tmpfs::mount(16 << 20, 0o755, 0, 0);
     root.file_system().set_limits(None, Some(2)).expect("limits");
     let namespace = Namespace::new(Mount::new(Dentry::root(root), "tmpfs", "none", 0, ""));
-    let walk = Walk { start: namespace.root(), root: namespace.root(), who: Who::KERNEL };
+    let walk = Walk { start: namespace.root(), root: namespace.root(), who: Who::KERNEL, umask: 0 };
     let make = || walk.open(b"/", O_TMPFILE | O_RDWR, 0o600, Lookup::empty());
     let first = make().expect("one");
     assert_eq!(make().map(drop), Err(Errno::ENOSPC));

@@ -3,8 +3,9 @@
 //! Contents are frames by page number; a page that was never written reads as zero and has none. A memory
 //! mapping points at the frames themselves, so that it and read(2) see the same bytes.
 //!
-//! Locks: an inode's `attr`, `body` and `xattrs` are leaves; frames are copied from and to with it released, their references held.
+//! Locks: an inode's `attr`, `body`, `xattrs` and `acls` are leaves; frames are copied from and to with it released, their references held.
 
+mod acl;
 mod file;
 mod xattr;
 
@@ -19,8 +20,9 @@ use hashbrown::HashMap;
 use hostcall::{Attr, FileSystemStat, SetAttr, SetAttrValid};
 use linux_raw_sys::general::{RENAME_EXCHANGE, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK};
 
-use self::{file::TmpMapping, xattr::Attributes};
+use self::{acl::Acls, file::TmpMapping, xattr::Attributes};
 use super::{
+    acl::{Acl, Which},
     anon, dev,
     file::FileOps,
     inode::{Inode, NewNode},
@@ -143,6 +145,7 @@ impl Tmpfs {
             mapping: SpinLock::new(Weak::new()),
             mappers: Mappers::new(),
             xattrs: SpinLock::new(Attributes::default()),
+            acls: SpinLock::new(Acls::default()),
             weak: weak.clone(),
         })
     }
@@ -229,6 +232,7 @@ pub struct TmpInode {
     mapping: SpinLock<Weak<TmpMapping>>,
     mappers: Mappers,
     xattrs: SpinLock<Attributes>,
+    acls: SpinLock<Acls>,
     weak: Weak<TmpInode>,
 }
 
@@ -236,6 +240,7 @@ impl Drop for TmpInode {
     fn drop(&mut self) {
         self.fs.inodes.fetch_sub(1, Ordering::Relaxed);
         self.drop_xattrs();
+        self.drop_acls();
         if let Body::File(pages) = self.body.get_mut() {
             self.fs.used.fetch_sub(pages.len() as u64, Ordering::Relaxed);
         }
@@ -267,6 +272,12 @@ impl TmpInode {
         let mut attr = self.attr.lock();
         attr.ctime = anon::now();
         attr.nlink = attr.nlink.saturating_add_signed(links);
+    }
+
+    /// Adds a new inode.
+    fn add_new(&self, name: &[u8], inode: Arc<Self>) -> Result<Arc<dyn Inode>> {
+        self.hand_down(&inode)?;
+        self.add(name, inode)
     }
 
     fn add(&self, name: &[u8], inode: Arc<Self>) -> Result<Arc<dyn Inode>> {
@@ -318,6 +329,9 @@ impl Inode for TmpInode {
         {
             self.check_seals(F_SEAL_EXEC)?;
         }
+        if change.valid & SetAttrValid::MODE.bits() != 0 {
+            self.acl_follows(change.mode);
+        }
         anon::apply(&mut self.attr.lock(), change);
         Ok(())
     }
@@ -345,27 +359,28 @@ impl Inode for TmpInode {
 
     fn create(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
         let body = Body::File(BTreeMap::new());
-        self.add(name, self.fs.inode(S_IFREG | new.mode & 0o7777, new.uid, new.gid, body, 0))
+        self.add_new(name, self.fs.inode(S_IFREG | new.mode & 0o7777, new.uid, new.gid, body, 0))
     }
 
     fn tmpfile(&self, new: NewNode) -> Result<Arc<dyn Inode>> {
         let inode = self.fs.unnamed(new.mode & 0o7777, new.uid, new.gid, F_SEAL_SEAL);
         self.fs.check_inodes()?;
+        self.hand_down(&inode)?;
         Ok(inode)
     }
 
     fn mkdir(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
         let body = Body::Dir(Directory::default());
-        self.add(name, self.fs.inode(S_IFDIR | new.mode & 0o7777, new.uid, new.gid, body, 0))
+        self.add_new(name, self.fs.inode(S_IFDIR | new.mode & 0o7777, new.uid, new.gid, body, 0))
     }
 
     fn mknod(&self, name: &[u8], new: NewNode, rdev: u64) -> Result<Arc<dyn Inode>> {
         let body = if new.mode & S_IFMT == S_IFIFO { Body::Fifo(Weak::new()) } else { Body::Node };
-        self.add(name, self.fs.inode(new.mode, new.uid, new.gid, body, rdev))
+        self.add_new(name, self.fs.inode(new.mode, new.uid, new.gid, body, rdev))
     }
 
     fn symlink(&self, name: &[u8], target: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
-        self.add(name, self.fs.inode(S_IFLNK | 0o777, new.uid, new.gid, Body::Link(target.into()), 0))
+        self.add_new(name, self.fs.inode(S_IFLNK | 0o777, new.uid, new.gid, Body::Link(target.into()), 0))
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
@@ -459,6 +474,14 @@ impl Inode for TmpInode {
 
     fn readers(&self) -> Option<&AtomicU32> {
         Some(&self.readers)
+    }
+
+    fn acl(&self, which: Which) -> Result<Option<Arc<Acl>>> {
+        self.kept_acl(which)
+    }
+
+    fn set_acl(&self, which: Which, acl: Option<Acl>) -> Result<()> {
+        self.change_acl(which, acl)
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn FileOps>> {

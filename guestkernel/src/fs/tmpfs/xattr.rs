@@ -28,7 +28,7 @@ fn space(name: &[u8], value: &[u8]) -> u64 {
 }
 
 impl Tmpfs {
-    fn charge_xattr(&self, bytes: u64) -> Result<()> {
+    pub(super) fn charge_xattr(&self, bytes: u64) -> Result<()> {
         let limit =
             most_inodes().saturating_sub(self.inodes.load(Ordering::Relaxed)).saturating_mul(INODE_SPACE);
         let before = self.xattr_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -101,10 +101,12 @@ impl TmpInode {
         }
     }
 
-    /// The names, sorted.
+    /// The names, access control lists first, the others sorted.
     #[allow(clippy::unnecessary_wraps, reason = "the form of the inode's method")]
     pub(super) fn xattr_names(&self) -> Result<Vec<Box<[u8]>>> {
-        Ok(self.xattrs.lock().keys().cloned().collect())
+        let mut names = self.acl_names();
+        names.extend(self.xattrs.lock().keys().cloned());
+        Ok(names)
     }
 
     /// The contents or the owner changed: the file's capabilities are no longer meant.

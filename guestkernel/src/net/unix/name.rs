@@ -123,7 +123,7 @@ pub(super) fn find(address: &Address, kind: u32) -> Result<Arc<UnixSocket>> {
             let cred = me.cred();
             let who = who(&cred);
             let found = me.fs()?.walk(who).resolve(path, Lookup::FOLLOW)?;
-            perm::check(&found.inode()?.access()?, &who, perm::WRITE)?;
+            perm::check(&**found.inode()?, &who, perm::WRITE)?;
             inode_key(&found)?
         }
     };
@@ -153,7 +153,7 @@ impl UnixSocket {
         let me = current();
         let (cred, fs) = (me.cred(), me.fs()?);
         let walk = fs.walk(who(&cred));
-        let mode = S_IFSOCK | mode & !fs.umask();
+        let mode = S_IFSOCK | mode;
         let made = walk.mknod(path, mode, 0).map_err(|error| match error {
             Errno::EEXIST => Errno::EADDRINUSE,
             error => error,

@@ -6,6 +6,7 @@
 //! empty directory of its own, in a process group that is killed after it.
 #![allow(missing_docs, reason = "a program of the tests")]
 
+mod acl;
 mod bomb;
 mod clock;
 mod exec;
@@ -18,6 +19,7 @@ mod futex;
 mod futex_pi;
 mod handle;
 mod harness;
+mod holes;
 mod inet;
 mod inet_tables;
 mod inet_tcp;
@@ -136,6 +138,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     pty_line::CASES,
     pty_jobs::CASES,
     xattr::CASES,
+    acl::CASES,
+    holes::CASES,
     inet::CASES,
     inet_tcp::CASES,
     inet_tcp_data::CASES,
