@@ -219,9 +219,33 @@ fn changes(secret: &str, up: &str) -> Vec<(&'static str, bool)> {
             any(Box::new(|path| fs::rename(path, fresh("stolen")).is_ok() && reaches("/tmp/stolen"))),
         ),
         ("unlink", any(Box::new(|path| fs::remove_file(path).is_ok() && path != "/secret"))),
-        ("truncate", any(Box::new(|path| does(path, |path| unsafe { libc::truncate(path, 0) })))),
-        ("chmod", any(Box::new(|path| does(path, |path| unsafe { libc::chmod(path, 0o777) })))),
-        ("chown", any(Box::new(|path| does(path, |path| unsafe { libc::chown(path, 1, 1) })))),
+        (
+            "truncate",
+            any(Box::new(|path| {
+                does(path, |path| {
+                    // SAFETY: a string that lives on.
+                    unsafe { libc::truncate(path, 0) }
+                })
+            })),
+        ),
+        (
+            "chmod",
+            any(Box::new(|path| {
+                does(path, |path| {
+                    // SAFETY: a string that lives on.
+                    unsafe { libc::chmod(path, 0o777) }
+                })
+            })),
+        ),
+        (
+            "chown",
+            any(Box::new(|path| {
+                does(path, |path| {
+                    // SAFETY: a string that lives on.
+                    unsafe { libc::chown(path, 1, 1) }
+                })
+            })),
+        ),
         ("execve", any(Box::new(|path| Command::new(path).arg0("x").spawn().is_ok()))),
         ("new file outside", fs::write(target(), "planted").is_ok()),
         ("new directory outside", fs::create_dir(target()).is_ok()),
@@ -229,7 +253,13 @@ fn changes(secret: &str, up: &str) -> Vec<(&'static str, bool)> {
         ("rename to outside", fs::rename(&file, target()).is_ok()),
         ("hard link to outside", fs::hard_link(&file, target()).is_ok()),
         ("socket outside", UnixListener::bind(target()).is_ok()),
-        ("FIFO outside", does(&target(), |path| unsafe { libc::mkfifo(path, 0o600) })),
+        (
+            "FIFO outside",
+            does(&target(), |path| {
+                // SAFETY: a string that lives on.
+                unsafe { libc::mkfifo(path, 0o600) }
+            }),
+        ),
         // The host looks at its own.
         ("core pattern", fs::write("/proc/sys/kernel/core_pattern", "|/planted").is_ok_and(|()| false)),
     ]
@@ -297,8 +327,10 @@ fn nodes() -> Vec<(&'static str, bool)> {
     };
     let makes = |kind: libc::mode_t, major, minor| {
         let path = fresh("node");
-        let made =
-            does(&path, |path| unsafe { libc::mknod(path, kind | 0o600, libc::makedev(major, minor)) });
+        let made = does(&path, |path| {
+            // SAFETY: a string that lives on.
+            unsafe { libc::mknod(path, kind | 0o600, libc::makedev(major, minor)) }
+        });
         made && opens(&path)
     };
     let told = fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open("/made/fifo");
