@@ -12,9 +12,11 @@ show() { (cd "$1" && find . -printf '%y %m %U %G %n %s %T@ %p %l\n' | awk '$1 ==
 
 echo '# copy'
 rsync -aHAXS --stats from/ to/ | grep -E '^(Number of (files|created|regular)|Total (file|transferred)|Literal|Matched)'; echo "status ${PIPESTATUS[0]}"
+# Before it is read: on a host's tmpfs a hole that is seen through a mapping is none any more.
+[ "$(stat -c %b to/hole)" -lt 1000 ]; echo "status $?"
 show to
 getfacl -n to/d0/d0/f4 to/d0/d0/f5 to/d0/d1 to/d0/d1/inherited to/d0/d1/inherited-too; getfattr -d to/d0/d0/f3 to/names
-ls -ln --time-style=+%s to/d0/d0 | head -n 8; [ "$(stat -c %b to/hole)" -lt 1000 ]; echo "status $?"
+ls -ln --time-style=+%s to/d0/d0 | head -n 8
 rsync -aHAXS -i from/ to/; echo "status $?"
 
 echo '# changes'
