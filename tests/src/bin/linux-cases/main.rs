@@ -57,6 +57,8 @@ mod sched;
 mod sem;
 mod shm;
 mod signal;
+mod signal_calls;
+mod signal_faults;
 mod signalfd;
 mod signals;
 mod splice;
@@ -108,6 +110,8 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     timer_posix::CASES,
     clock::CASES,
     signal::CASES,
+    signal_calls::CASES,
+    signal_faults::CASES,
     signalfd::CASES,
     memory_map::CASES,
     memory_file::CASES,

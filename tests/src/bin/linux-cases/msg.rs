@@ -3,20 +3,14 @@
 
 use crate::{
     Case, Out, case,
-    shm::{become_user, fresh, in_child},
+    shm::{CREAT, EXCL, INFO, RMID, SET, STAT, become_user, fresh, in_child},
     sys::{self, call},
 };
 
-const CREAT: i64 = 0o1000;
-const EXCL: i64 = 0o2000;
 const NOWAIT: i64 = 0o4000;
 const NOERROR: i64 = 0o10000;
 const EXCEPT: i64 = 0o20000;
 const COPY: i64 = 0o40000;
-const RMID: i64 = 0;
-const SET: i64 = 1;
-const STAT: i64 = 2;
-const INFO: i64 = 3;
 const MSG_STAT: i64 = 11;
 const MSG_INFO: i64 = 12;
 const STAT_ANY: i64 = 13;

@@ -3,18 +3,12 @@
 
 use crate::{
     Case, Out, case,
-    shm::{become_user, fresh, in_child},
+    shm::{CREAT, EXCL, INFO, RMID, SET, STAT, become_user, fresh, in_child},
     sys::{self, call},
 };
 
-const CREAT: i64 = 0o1000;
-const EXCL: i64 = 0o2000;
 const NOWAIT: i16 = 0o4000;
 const UNDO: i16 = 0x1000;
-const RMID: i64 = 0;
-const SET: i64 = 1;
-const STAT: i64 = 2;
-const INFO: i64 = 3;
 const GETPID: i64 = 11;
 const GETVAL: i64 = 12;
 const GETALL: i64 = 13;

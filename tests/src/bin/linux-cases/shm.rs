@@ -6,12 +6,12 @@ use crate::{
 };
 
 const NEWIPC: i64 = 0x800_0000;
-const CREAT: i64 = 0o1000;
-const EXCL: i64 = 0o2000;
-const RMID: i64 = 0;
-const SET: i64 = 1;
-const STAT: i64 = 2;
-const INFO: i64 = 3;
+pub(crate) const CREAT: i64 = 0o1000;
+pub(crate) const EXCL: i64 = 0o2000;
+pub(crate) const RMID: i64 = 0;
+pub(crate) const SET: i64 = 1;
+pub(crate) const STAT: i64 = 2;
+pub(crate) const INFO: i64 = 3;
 const LOCK: i64 = 11;
 const UNLOCK: i64 = 12;
 const SHM_STAT: i64 = 13;

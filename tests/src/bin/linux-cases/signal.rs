@@ -1,38 +1,38 @@
-//! Sending, waiting for and handling signals.
+//! Sending, blocking and waiting for signals.
 
 use std::sync::atomic::Ordering;
 
 use crate::{
     Case, Out, case,
-    signals::{self, COUNT, Info, MASK, ORDER, SIG_DFL, SIG_IGN, WORDS, describe, sender},
+    signals::{self, COUNT, Info, MASK, ORDER, SIG_DFL, SIG_IGN, describe, sender},
     sys::{self, call},
 };
 
-const RT: i32 = 40;
-const USR1: i32 = libc::SIGUSR1;
-const USR2: i32 = libc::SIGUSR2;
+pub(crate) const RT: i32 = 40;
+pub(crate) const USR1: i32 = libc::SIGUSR1;
+pub(crate) const USR2: i32 = libc::SIGUSR2;
 const NOBODY: i32 = 0x3fff_ffff;
 const NODEFER: u64 = 0x4000_0000;
 const RESETHAND: u64 = 0x8000_0000;
-const RESTART: u64 = 0x1000_0000;
+pub(crate) const RESTART: u64 = 0x1000_0000;
 
-fn count() -> i32 {
+pub(crate) fn count() -> i32 {
     COUNT.load(Ordering::SeqCst)
 }
 
-fn me() -> i32 {
+pub(crate) fn me() -> i32 {
     sys::getpid()
 }
 
 /// A child that runs `body` and whose status is written.
-fn child(out: &mut Out, what: &str, body: impl FnOnce(&mut Out) -> i32) {
+pub(crate) fn child(out: &mut Out, what: &str, body: impl FnOnce(&mut Out) -> i32) {
     let fd = out.fd();
     let pid = sys::fork(|| body(&mut Out::new(fd)));
     out.say(format_args!("{what}: {}", sys::status(sys::wait(pid) & !0x80)));
 }
 
 /// Sends this process a signal from a child in a moment.
-fn soon(signo: i32, milliseconds: u64) -> i32 {
+pub(crate) fn soon(signo: i32, milliseconds: u64) -> i32 {
     let parent = me();
     sys::fork(|| {
         sys::sleep_ms(milliseconds);
@@ -42,33 +42,13 @@ fn soon(signo: i32, milliseconds: u64) -> i32 {
 }
 
 /// A call that a handler interrupts after a moment: its result.
-fn interrupted(flags: u64, call: impl FnOnce() -> i64) -> i64 {
+pub(crate) fn interrupted(flags: u64, call: impl FnOnce() -> i64) -> i64 {
     signals::catch(USR1, flags);
     let pid = soon(USR1, 60);
     let result = call();
     sys::wait(pid);
     result
 }
-
-/// A call that is restarted, and ends because of what comes a moment later.
-fn restarted(call: impl FnOnce(i32) -> i64) -> i64 {
-    signals::catch(USR1, RESTART);
-    let (from, to) = sys::pipe();
-    let parent = me();
-    let pid = sys::fork(|| {
-        sys::sleep_ms(60);
-        signals::kill(parent, USR1);
-        sys::sleep_ms(60);
-        sys::write(to, b"x");
-        0
-    });
-    let result = call(from);
-    sys::wait(pid);
-    result
-}
-
-/// A call by name.
-type Named = (&'static str, fn() -> i64);
 
 pub(crate) const CASES: &[Case] = &[
     case("signal/kill-errors", &["kill"], |out| {
@@ -406,251 +386,4 @@ pub(crate) const CASES: &[Case] = &[
         let pid = sys::fork(|| 3);
         out.ret("default, no wait", sys::wait(pid));
     }),
-    case("signal/restart-read", &["read"], |out| {
-        out.ret("restarted", restarted(|from| sys::read(from, &mut [0; 4])));
-        let (from, _to) = sys::pipe();
-        out.ret("interrupted", interrupted(0, || sys::read(from, &mut [0; 4])));
-        out.ret("handlers", count().into());
-    }),
-    case("signal/restart-never", &["poll", "epoll_wait", "select", "pause", "nanosleep"], |out| {
-        let (from, _to) = sys::pipe();
-        let mut entry = libc::pollfd { fd: from, events: libc::POLLIN, revents: 0 };
-        let time = [5i64, 0];
-        out.ret("poll", interrupted(RESTART, || call!(SYS_poll, &raw mut entry, 1, 5000)));
-        out.ret("poll, no limit", interrupted(RESTART, || call!(SYS_poll, &raw mut entry, 1, -1)));
-        out.ret("ppoll", interrupted(RESTART, || call!(SYS_ppoll, &raw mut entry, 1, time.as_ptr(), 0, 0)));
-        out.ret("select", interrupted(RESTART, || call!(SYS_select, 0, 0, 0, 0, [5i64, 0].as_mut_ptr())));
-        out.ret("pselect", interrupted(RESTART, || call!(SYS_pselect6, 0, 0, 0, 0, time.as_ptr(), 0)));
-        let epoll = call!(SYS_epoll_create1, 0);
-        let mut event = [0u8; 12];
-        out.ret("epoll", interrupted(RESTART, || call!(SYS_epoll_wait, epoll, event.as_mut_ptr(), 1, 5000)));
-        out.ret("pause", interrupted(RESTART, || call!(SYS_pause)));
-        out.ret("nanosleep", interrupted(RESTART, || call!(SYS_nanosleep, time.as_ptr(), 0)));
-        out.ret("handlers", count().into());
-    }),
-    case("signal/restart-wait-and-futex", &["wait4", "futex", "flock"], |out| {
-        let pid = sys::fork(|| {
-            sys::sleep_ms(250);
-            5
-        });
-        signals::catch(USR1, RESTART);
-        let other = soon(USR1, 60);
-        out.say(sys::status(sys::wait(pid)));
-        sys::wait(other);
-        let word = 0u32;
-        let time = [0i64, 400_000_000];
-        let futex = |time: *const i64| call!(SYS_futex, &raw const word, 0, 0, time, 0, 0);
-        out.ret("futex, limit", interrupted(RESTART, || futex(time.as_ptr())));
-        let pid = sys::fork(|| {
-            sys::sleep_ms(100_000);
-            0
-        });
-        out.ret("wait, interrupted", interrupted(0, || call!(SYS_wait4, pid, 0, 0, 0)));
-        out.ret("futex, interrupted", interrupted(0, || futex(std::ptr::null())));
-        out.ret("handlers", count().into());
-        signals::kill(pid, libc::SIGKILL);
-    }),
-    case("signal/stop-continues-calls", &["poll", "futex", "epoll_wait", "rt_sigtimedwait"], |out| {
-        let calls: [Named; 4] = [
-            ("poll", || call!(SYS_poll, 0, 0, 300)),
-            ("futex", || {
-                let (word, time) = (0u32, [0i64, 300_000_000]);
-                call!(SYS_futex, &raw const word, 0, 0, time.as_ptr(), 0, 0)
-            }),
-            ("epoll", || call!(SYS_epoll_wait, call!(SYS_epoll_create1, 0), [0u8; 12].as_mut_ptr(), 1, 300)),
-            ("sigtimedwait", || signals::wait(&[USR1], 300, &mut [0; 32])),
-        ];
-        for (what, body) in calls {
-            let fd = out.fd();
-            let pid = sys::fork(|| {
-                Out::new(fd).ret(what, body());
-                0
-            });
-            sys::sleep_ms(60);
-            signals::kill(pid, libc::SIGSTOP);
-            call!(SYS_wait4, pid, 0, libc::WUNTRACED, 0);
-            signals::kill(pid, libc::SIGCONT);
-            sys::wait(pid);
-        }
-    }),
-    case("signal/stop-and-continue-cancel", &["kill"], |out| {
-        signals::block(&[libc::SIGTSTP, libc::SIGCONT]);
-        signals::kill(me(), libc::SIGTSTP);
-        out.say(format_args!("{:x}", signals::pending()));
-        signals::kill(me(), libc::SIGCONT);
-        out.say(format_args!("{:x}", signals::pending()));
-        signals::kill(me(), libc::SIGTSTP);
-        out.say(format_args!("{:x}", signals::pending()));
-    }),
-    case("signal/orphaned-group-does-not-stop", &["kill", "setsid"], |out| {
-        child(out, "terminal stop", |_| {
-            call!(SYS_setsid);
-            signals::kill(me(), libc::SIGTSTP);
-            4
-        });
-        let pid = sys::fork(|| {
-            call!(SYS_setsid);
-            signals::kill(me(), libc::SIGSTOP);
-            5
-        });
-        let mut status = 0i32;
-        call!(SYS_wait4, pid, &raw mut status, libc::WUNTRACED, 0);
-        out.say(sys::status(status.into()));
-        signals::kill(pid, libc::SIGCONT);
-        out.say(sys::status(sys::wait(pid)));
-    }),
-    case("signal/kill-a-stopped-process", &["kill", "wait4"], |out| {
-        for signo in [libc::SIGKILL, libc::SIGTERM] {
-            let pid = sys::fork(|| {
-                sys::sleep_ms(100_000);
-                0
-            });
-            signals::kill(pid, libc::SIGSTOP);
-            call!(SYS_wait4, pid, 0, libc::WUNTRACED, 0);
-            signals::kill(pid, signo);
-            sys::sleep_ms(60);
-            let mut status = 0i32;
-            let got = call!(SYS_wait4, pid, &raw mut status, libc::WNOHANG, 0);
-            out.say(format_args!("{signo}: ended at once {}", got == i64::from(pid)));
-            signals::kill(pid, libc::SIGCONT);
-            if got == 0 {
-                out.say(sys::status(sys::wait(pid)));
-            }
-        }
-    }),
-    case("signal/status-fields", &["read"], |out| {
-        let fields = |out: &mut Out| {
-            let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-            for line in text.lines().filter(|line| line.starts_with("Sig") || line.starts_with("ShdPnd")) {
-                let line = line.split('/').next().unwrap_or_default();
-                out.say(line);
-            }
-        };
-        call!(SYS_setresuid, 4324, 4324, 4324);
-        signals::block(&[USR1, USR2, RT]);
-        signals::action(libc::SIGHUP, SIG_IGN, 0, 0);
-        signals::action(libc::SIGPIPE, SIG_DFL, 0, 0);
-        signals::catch(libc::SIGINT, 0);
-        fields(out);
-        signals::kill(me(), USR1);
-        call!(SYS_tkill, sys::gettid(), USR2);
-        signals::queue(me(), RT, 1);
-        signals::queue(me(), RT, 1);
-        fields(out);
-    }),
-    case("signal/faults", &["rt_sigaction"], |out| {
-        #[allow(unsafe_code, reason = "the case makes faults")]
-        let faults: [(&str, fn()); 6] = [
-            // SAFETY: ends the child or reaches its handler.
-            ("unmapped", || unsafe { core::arch::asm!("mov eax, [rcx]", in("rcx") 8u64, out("eax") _) }),
-            // SAFETY: as above.
-            ("write to text", || unsafe {
-                core::arch::asm!("mov [rcx], eax", in("rcx") signals::note_address(), in("eax") 0)
-            }),
-            // SAFETY: as above.
-            ("not canonical", || unsafe {
-                core::arch::asm!("mov eax, [rcx]", in("rcx") 0x8000_0000_0000_0000u64, out("eax") _)
-            }),
-            // SAFETY: as above.
-            ("bad instruction", || unsafe { core::arch::asm!("ud2") }),
-            // SAFETY: as above.
-            ("breakpoint", || unsafe { core::arch::asm!("int3") }),
-            // SAFETY: as above.
-            ("division", || unsafe {
-                core::arch::asm!("div ecx", in("ecx") 0, inout("eax") 1 => _, inout("edx") 0 => _)
-            }),
-        ];
-        for (what, fault) in faults {
-            let (from, to) = sys::pipe();
-            let pid = sys::fork(|| {
-                for signo in [libc::SIGSEGV, libc::SIGILL, libc::SIGTRAP, libc::SIGFPE, libc::SIGBUS] {
-                    signals::action(signo, teller(to), libc::SA_SIGINFO as u64, 0);
-                }
-                fault();
-                9
-            });
-            let mut info: Info = [0; 32];
-            let mut bytes = [0u8; 24];
-            sys::read(from, &mut bytes);
-            for (word, bytes) in info.iter_mut().zip(bytes.chunks(4)) {
-                *word = i32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            }
-            out.say(format_args!("{what}: {} address {}", describe(&info), info[4] != 0 || info[5] != 0));
-            out.say(sys::status(sys::wait(pid)));
-        }
-    }),
-    case("signal/forced-when-blocked-or-ignored", &["rt_sigprocmask"], |out| {
-        let fault = || {
-            #[allow(unsafe_code, reason = "the case makes faults")]
-            // SAFETY: it ends the child.
-            unsafe {
-                core::arch::asm!("ud2");
-            }
-        };
-        child(out, "blocked", |_| {
-            signals::catch(libc::SIGILL, 0);
-            signals::block(&[libc::SIGILL]);
-            fault();
-            0
-        });
-        child(out, "ignored", |_| {
-            signals::action(libc::SIGILL, SIG_IGN, 0, 0);
-            fault();
-            0
-        });
-        child(out, "sent while blocked", |_| {
-            signals::block(&[libc::SIGILL]);
-            signals::kill(me(), libc::SIGILL);
-            11
-        });
-    }),
-    case("signal/altstack", &["sigaltstack"], |out| {
-        let space = vec![0u8; 64 << 10];
-        let base = space.as_ptr() as u64;
-        let set = |base: u64, flags: u64, size: u64| call!(SYS_sigaltstack, [base, flags, size].as_ptr(), 0);
-        let show = |out: &mut Out| {
-            let mut old = [0u64; 3];
-            out.ret("get", call!(SYS_sigaltstack, 0, old.as_mut_ptr()));
-            out.say(format_args!("set {} flags {:x} size {}", old[0] != 0, old[1] as u32, old[2]));
-        };
-        show(out);
-        for (flags, size) in
-            [(0, 2047), (0, 2048), (1, 8192), (2, 0), (3, 8192), (4, 8192), (1 << 31, 8192), (1 << 31 | 2, 0)]
-        {
-            out.ret(&format!("flags {flags:x} size {size}"), set(base, flags, size));
-            show(out);
-        }
-        out.ret("bad address", call!(SYS_sigaltstack, 8, 0));
-        out.ret("bad address for the old", call!(SYS_sigaltstack, 0, 8));
-        let _ = &WORDS;
-    }),
-    case("signal/altstack-unmapped", &["sigaltstack"], |out| {
-        child(out, "unmapped", |_| {
-            call!(SYS_sigaltstack, [0u64, 0, 1 << 20].as_ptr(), 0);
-            signals::catch(USR1, libc::SA_ONSTACK as u64);
-            signals::kill(me(), USR1);
-            count()
-        });
-    }),
-    case("signal/without-restorer", &["rt_sigaction"], |out| {
-        child(out, "handler", |_| {
-            let action = [signals::note_address(), 0, 0, 0];
-            call!(SYS_rt_sigaction, USR1, action.as_ptr(), 0, 8);
-            signals::kill(me(), USR1);
-            0
-        });
-    }),
 ];
-
-/// Where [`tell`] writes.
-static TELL: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
-
-/// A handler that writes the start of its information to `fd` and ends the process.
-fn teller(fd: i32) -> u64 {
-    extern "C" fn tell(_: i32, info: *const u8, _: u64) {
-        call!(SYS_write, TELL.load(Ordering::SeqCst), info, 24);
-        sys::exit(40);
-    }
-    TELL.store(fd, Ordering::SeqCst);
-    tell as *const () as u64
-}
