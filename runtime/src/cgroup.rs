@@ -125,6 +125,13 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Ids of the processes that are in it.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let Some(directory) = self.directories.first() else { return Vec::new() };
+        let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
     /// Removes it, and what was made below it.
     pub(crate) fn remove(&self) -> Result<()> {
         self.directories.iter().try_for_each(|directory| remove_tree(directory))
@@ -220,7 +227,10 @@ fn settings(resources: &LinuxResources, cpus: u32) -> Result<Vec<Setting>> {
             let v1 = ("cpu", "cpu.shares", shares.to_string());
             set(Some(v1), Some(("cpu.weight", weight(shares).to_string())));
         }
-        if cpu.quota().is_some() || cpu.period().is_some() {
+        // Zero says nothing: callers that change one thing send it for the others.
+        let given =
+            cpu.quota().is_some_and(|quota| quota != 0) || cpu.period().is_some_and(|period| period != 0);
+        if given {
             let period = cpu.period().filter(|&period| period != 0).unwrap_or(100_000);
             let quota = cpu.quota().filter(|&quota| quota > 0);
             set(Some(("cpu", "cpu.cfs_period_us", period.to_string())), None);

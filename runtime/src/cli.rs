@@ -124,6 +124,8 @@ enum Command {
         #[arg(short, long, default_value = "table")]
         format: Format,
     },
+    /// Change the limits of a container
+    Update(Update),
     /// Write a config.json to start from
     Spec {
         /// Bundle directory
@@ -223,6 +225,43 @@ pub(crate) struct Exec {
     pub(crate) args: Vec<String>,
 }
 
+/// `update`.
+#[derive(Debug, Args)]
+pub(crate) struct Update {
+    /// File of limits as config.json has them, instead of the options; `-` is standard input
+    #[arg(short, long)]
+    pub(crate) resources: Option<PathBuf>,
+    /// Memory in bytes
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) memory: Option<i64>,
+    /// Memory that is to be left to it, in bytes
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) memory_reservation: Option<i64>,
+    /// Memory and swap in bytes; -1 is no limit
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) memory_swap: Option<i64>,
+    /// CPU time of a period in microseconds; -1 is no limit
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) cpu_quota: Option<i64>,
+    /// Period of the CPU quota in microseconds
+    #[arg(long)]
+    pub(crate) cpu_period: Option<i64>,
+    /// Share of CPU time
+    #[arg(long)]
+    pub(crate) cpu_share: Option<i64>,
+    /// CPUs to run on
+    #[arg(long)]
+    pub(crate) cpuset_cpus: Option<String>,
+    /// Memory nodes to use
+    #[arg(long)]
+    pub(crate) cpuset_mems: Option<String>,
+    /// Most processes; -1 is no limit
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) pids_limit: Option<i64>,
+    /// Container id
+    pub(crate) id: String,
+}
+
 /// `1.2.3` and the OCI version, as runc prints them.
 fn version() -> &'static str {
     concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0")
@@ -246,6 +285,7 @@ pub(crate) fn run() -> i32 {
             Command::Resume { id } => commands::pause::resume(global, id),
             Command::Ps { id, format, .. } => commands::ps::ps(global, id, *format),
             Command::List { quiet, format } => commands::list::list(global, *quiet, *format),
+            Command::Update(options) => commands::update::update(global, options),
             Command::Spec { bundle } => commands::spec::spec(bundle),
             Command::Features => commands::features::features(),
             Command::Check => check::check(),

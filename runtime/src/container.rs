@@ -72,6 +72,12 @@ pub(crate) struct Record {
     /// Its cgroup.
     #[serde(default)]
     pub(crate) cgroup: Option<Cgroup>,
+    /// Memory of the guest, bytes; 0 before there is one.
+    #[serde(default)]
+    pub(crate) memory: u64,
+    /// vCPUs of the guest.
+    #[serde(default)]
+    pub(crate) cpus: u32,
 }
 
 /// How far a container has come, in the specification's words and one more.
@@ -334,6 +340,8 @@ mod tests {
             annotations: HashMap::new(),
             hooks: None,
             cgroup: None,
+            memory: 0,
+            cpus: 0,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Each has a process on the host that stands for it: it forwards the signals it gets, ends when the process ends,
 //! with its status, and when it is killed the process is killed too. Of `exec` in the foreground that is the command
-//! itself; of a detached one it is a child of the command, `ringfence attend`, whose standard input is the
+//! itself; of a detached one it is a child of the command, with the process's arguments, whose standard input is the
 //! connection to the sandbox. The caller of `exec --detach` inherits it, as it would inherit runc's.
 
 use std::{
@@ -25,8 +25,8 @@ use vmm::{
 
 use crate::{container::Container, failure, hooks, signals::Signals};
 
-/// The hidden argument by which the program knows that it is to stand for a process.
-pub(crate) const ATTEND_ARGUMENT: &str = "attend";
+/// The variable of the environment by which the program knows that it is to stand for a process.
+pub(crate) const ATTEND_VARIABLE: &str = "RINGFENCE_ATTEND";
 
 /// A process in a container.
 #[derive(Debug)]
@@ -56,14 +56,19 @@ impl Process {
         }
     }
 
-    /// Hands it to a process of its own, which stands for it; that one's id.
-    pub(crate) fn detach(self) -> Result<u32> {
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("ringfence")
-            .arg(ATTEND_ARGUMENT)
+    /// Hands it to a process of its own, which stands for it; that one's id. `terminal`: the host's end of the process's
+    /// terminal, which is the new one's as well.
+    pub(crate) fn detach(self, args: &[Vec<u8>], terminal: Option<BorrowedFd<'_>>) -> Result<u32> {
+        let mut command = Command::new("/proc/self/exe");
+        vmm::entitle(&mut command, args);
+        match terminal {
+            Some(terminal) => vmm::lead_session(&mut command, terminal),
+            None => drop(command.process_group(0)),
+        }
+        let mut child = command
             .env_clear()
+            .env(ATTEND_VARIABLE, "1")
             .current_dir("/")
-            .process_group(0)
             .stdin(Stdio::from(self.0.into_socket()))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -81,8 +86,13 @@ impl Process {
         loop {
             self.wait(Some(signals), None)?;
             while let Some(signal) = signals.next() {
+                let request = if signal == libc::SIGWINCH.unsigned_abs() {
+                    Request::Resize
+                } else {
+                    Request::Signal { signal, to: Target::Own }
+                };
                 // It may have ended meanwhile.
-                let _ = self.0.send(&Request::Signal { signal, to: Target::Own }, &[]);
+                let _ = self.0.send(&request, &[]);
             }
             if let Some(status) = self.ended()? {
                 return Ok(status);
@@ -125,6 +135,7 @@ impl Process {
 pub(crate) fn attend() -> i32 {
     let attended = std::io::stdin().as_fd().try_clone_to_owned().context("standard input").and_then(
         |socket: OwnedFd| {
+            vmm::take_name();
             let signals = Signals::block()?;
             // Who started it waits for this.
             std::io::stdout().write_all(b"\n").and_then(|()| std::io::stdout().flush()).context("say so")?;

@@ -14,7 +14,10 @@ pub(crate) fn start(errno: u32, message: &str) -> String {
             format!("exec: {program:?}: stat {program}: {reason}")
         }
         Some(program) => format!("exec: {program:?}: {reason}"),
-        None => format!("{message}: {reason}"),
+        None => match message.strip_prefix("chdir to ") {
+            Some(cwd) => format!("chdir to cwd ({cwd:?}) set in config.json failed: {reason}"),
+            None => format!("{message}: {reason}"),
+        },
     };
     format!("unable to start container process: {text}")
 }
@@ -32,6 +35,9 @@ mod tests {
         );
         assert_eq!(start(2, "exec /x"), format!("{prefix}exec: \"/x\": stat /x: no such file or directory"));
         assert_eq!(start(13, "exec /x"), format!("{prefix}exec: \"/x\": permission denied"));
-        assert_eq!(start(2, "chdir to /x"), format!("{prefix}chdir to /x: no such file or directory"));
+        assert_eq!(
+            start(2, "chdir to /x"),
+            format!("{prefix}chdir to cwd (\"/x\") set in config.json failed: no such file or directory")
+        );
     }
 }

@@ -22,12 +22,15 @@ use crate::{
     check,
     cli::{Global, Launch},
     commands::delete,
+    console::Caller,
     container::{Container, Locked, Record},
     failure,
     hooks::{self, Point},
     mountpoints,
     network::Namespace,
-    report, resources, streams, timing, translate,
+    report, resources,
+    streams::Streams,
+    timing, translate,
 };
 
 /// A container that is created, or runs already when it need not be held.
@@ -39,6 +42,8 @@ pub(crate) struct Launched {
     pub(crate) sandbox: SandboxProcess,
     /// The first process waits to be let go.
     pub(crate) held: bool,
+    /// The caller's terminal, if it is joined with the container's.
+    pub(crate) caller: Option<Caller>,
 }
 
 /// Makes the container of a bundle. `detached`: the caller does not stay with it.
@@ -62,20 +67,35 @@ pub(crate) fn launch(global: &Global, options: &Launch, detached: bool) -> Resul
         annotations: bundle.spec.annotations().clone().unwrap_or_default(),
         hooks,
         cgroup: None,
+        memory: 0,
+        cpus: 0,
     };
-    let mut launching =
-        Launching { global, options, bundle, container, lock, record, kvm, log, alive, detached, held };
+    let mut launching = Launching {
+        global,
+        options,
+        bundle,
+        container,
+        lock,
+        record,
+        kvm,
+        log,
+        alive,
+        detached,
+        held,
+        caller: None,
+    };
     match launching.spawn().and_then(|mut sandbox| match launching.bring_up(&mut sandbox) {
         Ok(()) => Ok(sandbox),
         Err(error) => {
             let _ = sandbox.kill();
+            let reason = last_words(&sandbox).unwrap_or(error);
             let _ = sandbox.wait();
-            Err(error)
+            Err(reason)
         }
     }) {
         Ok(sandbox) => {
-            let Launching { container, lock, record, .. } = launching;
-            Ok(Launched { container, lock, record, sandbox, held })
+            let Launching { container, lock, record, caller, .. } = launching;
+            Ok(Launched { container, lock, record, sandbox, held, caller })
         }
         Err(error) => {
             let Launching { container, lock, record, alive, .. } = launching;
@@ -100,6 +120,7 @@ struct Launching<'a> {
     alive: OwnedFd,
     detached: bool,
     held: bool,
+    caller: Option<Caller>,
 }
 
 impl Launching<'_> {
@@ -108,8 +129,8 @@ impl Launching<'_> {
         let spec = &self.bundle.spec;
         let process = self.bundle.process()?;
         let socket = self.options.console_socket.as_deref();
-        let streams = streams::of(process, socket, self.detached, self.options.preserve_fds)?;
-        let (mut start, trees) = translate::sandbox(&self.bundle, streams.len() as u32)?;
+        let streams = Streams::of(process, socket, self.detached, self.options.preserve_fds)?;
+        let (mut start, trees) = translate::sandbox(&self.bundle, streams.all.len() as u32)?;
         start.hold = self.held;
         let linux = spec.linux().as_ref();
         let limits = linux.and_then(|linux| linux.resources().as_ref());
@@ -126,6 +147,7 @@ impl Launching<'_> {
         }
         timing::phase("config-parsed");
         self.record.cgroup = self.cgroup()?;
+        (self.record.memory, self.record.cpus) = (settings.memory, settings.cpus);
         // Known before it is made, so that it is found again whatever happens.
         self.container.write(&self.lock, &self.record)?;
         if let Some(cgroup) = &self.record.cgroup {
@@ -137,7 +159,8 @@ impl Launching<'_> {
             log: self.log.as_fd(),
             root: Tree { fd: self.bundle.rootfs.as_fd(), readonly: self.bundle.readonly() },
             mounts: trees.iter().map(|tree| Tree { fd: tree.fd.as_fd(), readonly: tree.readonly }).collect(),
-            streams: streams.iter().map(AsFd::as_fd).collect(),
+            streams: streams.all.iter().map(AsFd::as_fd).collect(),
+            terminal: streams.terminal.as_ref().map(AsFd::as_fd),
             listener: Some(listener.as_fd()),
             held: vec![self.alive.as_fd()],
         };
@@ -145,6 +168,7 @@ impl Launching<'_> {
         let _namespace = self.held.then(|| Namespace::enter(linux)).transpose()?;
         let sandbox = vmm::spawn(&settings, &fds).context("cannot start the sandbox process")?;
         timing::phase("sandbox-spawned");
+        self.caller = streams.caller;
         Ok(sandbox)
     }
 
@@ -223,6 +247,20 @@ fn await_creation(sandbox: &mut SandboxProcess) -> Result<()> {
                 let ended = sandbox.wait().context("wait for the sandbox process")?;
                 bail!("the sandbox ended without a word ({ended}); its log may tell more")
             }
+        }
+    }
+}
+
+/// Why a sandbox that was killed would have ended anyway. A hook may have failed for no other reason than that it was
+/// gone.
+fn last_words(sandbox: &SandboxProcess) -> Option<anyhow::Error> {
+    loop {
+        match sandbox.control().receive().ok()?? {
+            FromSandbox::StartFailed { errno, message } => {
+                return Some(anyhow!(failure::start(errno, &message)));
+            }
+            FromSandbox::Failed { message } => return Some(anyhow!(message)),
+            _ => {}
         }
     }
 }

@@ -18,6 +18,7 @@ mod mountpoints;
 mod network;
 mod report;
 mod resources;
+mod seccomp;
 mod signals;
 mod streams;
 mod timing;
@@ -26,15 +27,14 @@ mod translate;
 /// Runs the program; gives its exit status.
 #[must_use]
 pub fn main() -> i32 {
-    // The hidden forms that a sandbox process and who stands for a process are started with; before anything else, for it has its own needs.
-    let mut arguments = std::env::args_os().skip(1);
-    let first = arguments.next();
-    if first.as_ref().is_some_and(|first| first == vmm::config::SANDBOX_ARGUMENT)
-        && let Some(fd) = arguments.next().and_then(|fd| fd.to_str()?.parse().ok())
+    // The hidden forms that a sandbox process and who stands for a process are started in; before anything else, for it
+    // has its own needs. Their arguments are those of the process that they run or stand for.
+    if let Some(fd) = std::env::var_os(vmm::config::SANDBOX_VARIABLE)
+        && let Some(fd) = fd.to_str().and_then(|fd| fd.parse().ok())
     {
         vmm::sandbox_main(fd);
     }
-    if first.is_some_and(|first| first == exec::ATTEND_ARGUMENT) && arguments.next().is_none() {
+    if std::env::var_os(exec::ATTEND_VARIABLE).is_some() {
         return exec::attend();
     }
     cli::run()

@@ -24,10 +24,13 @@ pub(crate) fn memory(resources: Option<&LinuxResources>) -> Result<u64> {
     Ok(limit.map(|limit| limit as u64).filter(|&limit| limit <= host).unwrap_or(share))
 }
 
-/// vCPUs: what the caller may use, cut by the quota.
+/// vCPUs: what the caller may use of the set that the bundle names, cut by the quota.
 pub(crate) fn cpus(resources: Option<&LinuxResources>) -> u32 {
-    let here = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).map_or(1, |set| {
-        (0..nix::sched::CpuSet::count()).filter(|&cpu| set.is_set(cpu).unwrap_or(false)).count()
+    let set = resources.and_then(|r| r.cpu().as_ref()).and_then(|cpu| cpu.cpus().as_deref());
+    let set = set.filter(|set| !set.trim().is_empty());
+    let named = |cpu: usize| set.is_none_or(|set| contains(set, cpu));
+    let here = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)).map_or(1, |own| {
+        (0..nix::sched::CpuSet::count()).filter(|&cpu| own.is_set(cpu).unwrap_or(false) && named(cpu)).count()
     });
     let quota = resources
         .and_then(|r| r.cpu().as_ref())
@@ -35,4 +38,26 @@ pub(crate) fn cpus(resources: Option<&LinuxResources>) -> u32 {
         .filter(|&(quota, period)| quota > 0 && period > 0)
         .map_or(usize::MAX, |(quota, period)| (quota as u64).div_ceil(period) as usize);
     here.min(quota).clamp(1, hostcall::MAX_CPUS) as u32
+}
+
+/// Whether a list of CPUs, cpuset(7), has this one.
+fn contains(list: &str, cpu: usize) -> bool {
+    list.split(',').any(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let number = |text: &str| text.trim().parse::<usize>();
+        matches!((number(first), number(last)), (Ok(first), Ok(last)) if (first..=last).contains(&cpu))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contains;
+
+    #[test]
+    fn lists_of_cpus() {
+        let all = |list| (0..8).filter(|&cpu| contains(list, cpu)).collect::<Vec<_>>();
+        assert_eq!(all("1"), [1]);
+        assert_eq!(all("0-2, 5"), [0, 1, 2, 5]);
+        assert_eq!(all("x,3-,6"), [6]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::OpenOptions,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -29,30 +29,45 @@ pub(crate) fn streams(preserved: u32) -> Result<Vec<OwnedFd>> {
         .collect()
 }
 
-/// The streams of a process: the caller's, or a terminal that is handed to whoever listens on the socket.
-/// `detached`: the caller does not wait for it.
-pub(crate) fn of(
-    process: &Process,
-    socket: Option<&Path>,
-    detached: bool,
-    preserved: u32,
-) -> Result<Vec<OwnedFd>> {
-    let terminal = process.terminal().unwrap_or(false);
-    match socket {
-        None if terminal && detached => {
-            bail!("cannot allocate tty if ringfence will detach without setting console socket")
+/// What a process starts with.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    /// Its streams.
+    pub(crate) all: Vec<OwnedFd>,
+    /// The host's end of its terminal, if that was made for it.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// The caller's terminal, if it is on that.
+    pub(crate) caller: Option<console::Caller>,
+}
+
+impl Streams {
+    /// Those of the caller, or a terminal that is handed to whoever listens on the socket. `detached`: the caller does
+    /// not wait for the process.
+    pub(crate) fn of(
+        process: &Process,
+        socket: Option<&Path>,
+        detached: bool,
+        preserved: u32,
+    ) -> Result<Self> {
+        let terminal = process.terminal().unwrap_or(false);
+        match socket {
+            None if terminal && detached => {
+                bail!("cannot allocate tty if ringfence will detach without setting console socket")
+            }
+            Some(_) if !terminal || !detached => {
+                bail!("cannot use console socket if ringfence will not detach or allocate tty")
+            }
+            _ => {}
         }
-        Some(_) if !terminal || !detached => {
-            bail!("cannot use console socket if ringfence will not detach or allocate tty")
-        }
-        _ => {}
-    }
-    let mut streams = streams(preserved)?;
-    if let Some(socket) = socket {
+        let mut all = streams(preserved)?;
+        let Some(socket) = socket else {
+            let caller = if terminal { console::Caller::of(&all)? } else { None };
+            return Ok(Self { all, terminal: None, caller });
+        };
         let slave = console::open(socket, process)?;
-        for stream in streams.iter_mut().take(3) {
-            *stream = slave.as_fd().try_clone_to_owned()?;
+        for stream in all.iter_mut().take(3) {
+            *stream = slave.try_clone()?;
         }
+        Ok(Self { all, terminal: Some(slave), caller: None })
     }
-    Ok(streams)
 }

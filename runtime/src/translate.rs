@@ -1,16 +1,19 @@
 //! From config.json to what the sentry is told.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     os::fd::OwnedFd,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
 };
 
-use anyhow::{Context, Result};
-use hostcall::{MountKind, MountSpec, ProcessSpec, ROOT_HANDLE, Rlimit, RootSpec, SandboxSpec};
-use oci_spec::runtime::{Capabilities, LinuxPids, Mount, PosixRlimitType, Process, Spec};
+use anyhow::{Context, Result, bail, ensure};
+use hostcall::{MountKind, MountSpec, NodeSpec, ProcessSpec, ROOT_HANDLE, Rlimit, RootSpec, SandboxSpec};
+use oci_spec::runtime::{
+    Capabilities, Linux, LinuxDevice, LinuxDeviceType, LinuxPids, Mount, PosixRlimitType, Process, Spec,
+};
 
-use crate::bundle::Bundle;
+use crate::{bundle::Bundle, seccomp};
 
 /// A host tree that a bind mount shows.
 #[derive(Debug)]
@@ -46,17 +49,67 @@ pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec
         mounts.extend(cover(&MountKind::ReadOnly, linux.readonly_paths()));
         mounts.extend(cover(&MountKind::Masked, linux.masked_paths()));
     }
-    let bytes = |text: &Option<String>| text.as_deref().unwrap_or_default().as_bytes().to_vec();
+    let linux = spec.linux().as_ref();
+    // A new namespace begins with the host's names.
+    let host = nix::sys::utsname::uname().context("uname")?;
+    let name = |text: &Option<String>, hosts: &OsStr| {
+        text.as_ref()
+            .filter(|text| !text.is_empty())
+            .map_or(hosts.as_bytes(), |text| text.as_bytes())
+            .to_vec()
+    };
     let sandbox = SandboxSpec {
-        hostname: bytes(spec.hostname()),
-        domainname: bytes(spec.domainname()),
+        hostname: name(spec.hostname(), host.nodename()),
+        domainname: name(spec.domainname(), host.domainname()),
         root: RootSpec { handle: ROOT_HANDLE, readonly: bundle.readonly() },
         mounts,
         process: process(bundle.process()?, streams),
         tasks: tasks(spec),
         hold: false,
+        filter: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?,
+        settings: settings(linux),
+        nodes: devices(linux)?,
     };
     Ok((sandbox, trees))
+}
+
+/// `linux.sysctl`: names may be written with dots or with slashes.
+fn settings(linux: Option<&Linux>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let all = linux.and_then(|linux| linux.sysctl().as_ref());
+    let mut settings: Vec<_> = all
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.replace('.', "/").into_bytes(), value.clone().into_bytes()))
+        .collect();
+    settings.sort();
+    settings
+}
+
+/// `linux.devices`.
+fn devices(linux: Option<&Linux>) -> Result<Vec<NodeSpec>> {
+    let all = linux.and_then(|linux| linux.devices().as_ref());
+    let one = |(index, device): (usize, &LinuxDevice)| {
+        let field = |name: &str| format!("config.json: linux.devices[{index}].{name}");
+        ensure!(device.path().is_absolute(), "{}: must be an absolute path", field("path"));
+        let kind = match device.typ() {
+            LinuxDeviceType::B => libc::S_IFBLK,
+            LinuxDeviceType::C | LinuxDeviceType::U => libc::S_IFCHR,
+            LinuxDeviceType::P => libc::S_IFIFO,
+            LinuxDeviceType::A => bail!("{}: names no kind of device", field("type")),
+        };
+        let number = |name: &str, value: i64| {
+            u32::try_from(value).with_context(|| format!("{}: {value}", field(name)))
+        };
+        Ok(NodeSpec {
+            path: device.path().as_os_str().as_bytes().to_vec(),
+            mode: kind | device.file_mode().unwrap_or(0o666) & 0o7777,
+            major: number("major", device.major())?,
+            minor: number("minor", device.minor())?,
+            uid: device.uid().unwrap_or(0),
+            gid: device.gid().unwrap_or(0),
+        })
+    };
+    all.into_iter().flatten().enumerate().map(one).collect()
 }
 
 /// The limit of processes; 0 = none.
@@ -80,14 +133,9 @@ pub(crate) fn process(process: &Process, streams: u32) -> ProcessSpec {
         cwd: process.cwd().as_os_str().as_bytes().to_vec(),
         uid: user.uid(),
         gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
+        groups: groups(user.additional_gids().as_deref().unwrap_or_default()),
         umask: user.umask().unwrap_or(0o022),
-        rlimits: process
-            .rlimits()
-            .iter()
-            .flatten()
-            .map(|limit| Rlimit { resource: resource(limit.typ()), soft: limit.soft(), hard: limit.hard() })
-            .collect(),
+        rlimits: rlimits(process),
         capabilities: [
             set(caps.and_then(|c| c.effective().as_ref())),
             set(caps.and_then(|c| c.permitted().as_ref())),
@@ -100,6 +148,34 @@ pub(crate) fn process(process: &Process, streams: u32) -> ProcessSpec {
         streams: (0..streams).collect(),
     }
 }
+
+/// Groups without those that are named twice, as runc has them.
+fn groups(named: &[u32]) -> Vec<u32> {
+    let mut groups = named.to_vec();
+    groups.sort_unstable();
+    groups.dedup();
+    groups
+}
+
+/// The caller's limits, as a child process would have them, and over them those of the bundle.
+fn rlimits(process: &Process) -> Vec<Rlimit> {
+    let own = (0..RLIMITS).filter_map(|resource| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the structure is valid for writes; a resource that does not exist is refused.
+        #[allow(unsafe_code, reason = "resources are known by number here")]
+        let result = unsafe { libc::getrlimit(resource, &raw mut limit) };
+        (result == 0).then_some(Rlimit { resource, soft: limit.rlim_cur, hard: limit.rlim_max })
+    });
+    let named = process.rlimits().iter().flatten().map(|limit| Rlimit {
+        resource: resource(limit.typ()),
+        soft: limit.soft(),
+        hard: limit.hard(),
+    });
+    own.chain(named).collect()
+}
+
+/// Number of resources that have limits, getrlimit(2).
+const RLIMITS: u32 = 16;
 
 /// Names in the order of their numbers, capabilities(7).
 const CAPABILITIES: [&str; 41] = [

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
             }
         }
     }
+    cases::docker::stop();
     if list {
         return ExitCode::SUCCESS;
     }

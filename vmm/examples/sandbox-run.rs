@@ -12,11 +12,11 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 fn main() {
+    if let Ok(fd) = env::var(vmm::config::SANDBOX_VARIABLE) {
+        vmm::sandbox_main(fd.parse().unwrap());
+    }
     let mut args = env::args().skip(1);
     let root = args.next().expect("a root directory");
-    if root == vmm::config::SANDBOX_ARGUMENT {
-        vmm::sandbox_main(args.next().unwrap().parse().unwrap());
-    }
     let tree = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(&root).unwrap();
     let kvm = File::options().read(true).write(true).open("/dev/kvm").expect("/dev/kvm");
     let process = ProcessSpec {
@@ -51,6 +51,7 @@ fn main() {
         streams: vec![stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
         listener: None,
         held: Vec::new(),
+        terminal: None,
     };
     let mut sandbox = vmm::spawn(&settings, &fds).expect("a sandbox");
     let mut code = 125;

@@ -25,6 +25,8 @@ use crate::{
 const MAX_CLIENTS: usize = 64;
 /// Marks the listening socket among the events of the I/O thread.
 pub(crate) const LISTENER: u64 = u64::MAX - 1;
+/// Marks the descriptor of signals there.
+pub(crate) const SIGNALS: u64 = u64::MAX - 2;
 /// Added to a client's number, it marks the client's socket there.
 pub(crate) const FIRST_CLIENT: u64 = 1 << 32;
 
@@ -164,6 +166,14 @@ fn act(
                 Target::Own => Recipient::Exec(number),
             };
             sandbox.command(&Command::Signal { signal, to })?;
+            Ok(Some(Reply::Done))
+        }
+        Request::Resize => {
+            sandbox.command(&Command::Resize { of: Recipient::Exec(number) })?;
+            Ok(Some(Reply::Done))
+        }
+        Request::Tasks { most } => {
+            sandbox.command(&Command::Tasks { most })?;
             Ok(Some(Reply::Done))
         }
         Request::Exec(mut process) => {

@@ -1,15 +1,16 @@
 //! What the runtime tells a sandbox process, and what the two say to each other afterwards.
 //!
-//! The runtime starts `ringfence sandbox FD` with everything that the sandbox may touch already open; FD is a
-//! memfd that holds a postcard-encoded [`SandboxConfig`], which names the other inherited descriptors. While
+//! The runtime starts itself with [`SANDBOX_VARIABLE`]`=FD` and everything that the sandbox may touch already open; FD
+//! is a memfd that holds a postcard-encoded [`SandboxConfig`], which names the other inherited descriptors. While
 //! the sandbox lives, the two exchange [`ToSandbox`] and [`FromSandbox`] messages, one a packet, over a
 //! `SOCK_SEQPACKET` pair.
 
 use hostcall::Handle;
 use serde::{Deserialize, Serialize};
 
-/// The argument by which the program knows that it is to be a sandbox.
-pub const SANDBOX_ARGUMENT: &str = "sandbox";
+/// The variable of the environment by which the program knows that it is to be a sandbox; its value is the number of a
+/// descriptor. Its arguments are those of the container's first process, so that lists of processes show them.
+pub const SANDBOX_VARIABLE: &str = "RINGFENCE_SANDBOX";
 
 /// Handle of the first entry of [`SandboxConfig::mounts`]; the others follow in order.
 pub const FIRST_MOUNT_HANDLE: Handle = hostcall::ROOT_HANDLE + 1;
@@ -62,6 +63,8 @@ pub struct SandboxConfig {
     pub streams: Vec<i32>,
     /// The first process waits to be let go.
     pub hold: bool,
+    /// It leads a session whose terminal the first streams are, and tells the sentry when that changes its size.
+    pub terminal: bool,
     /// The first command, encoded with [`hostcall::encode_command`].
     pub start: Vec<u8>,
 }
@@ -71,6 +74,8 @@ pub struct SandboxConfig {
 pub enum ToSandbox {
     /// Send a signal to the first process.
     Signal(u32),
+    /// The caller's terminal changed its size.
+    Resize,
     /// Let the first process go.
     Go,
     /// Live on when this socket closes; until then the sandbox ends with the process that started it.
@@ -184,6 +189,7 @@ mod tests {
                 mounts,
                 streams,
                 hold: switches.1,
+                terminal: switches.0,
                 start,
             },
         )

@@ -42,6 +42,14 @@ pub enum Request {
         /// Who gets it.
         to: Target,
     },
+    /// The terminal of whoever attends to the process that was started over this connection changed its size:
+    /// [`Reply::Done`].
+    Resize,
+    /// Sets how many processes there may be: [`Reply::Done`].
+    Tasks {
+        /// Most of them; 0 = no limit of the container's own.
+        most: u64,
+    },
     /// Starts a process whose standard streams are the descriptors that come with the request. The replies are
     /// [`Reply::Answer`]s.
     Exec(Box<ProcessSpec>),

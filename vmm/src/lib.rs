@@ -1,7 +1,6 @@
 //! The VMM: KVM, guest memory, the hostcall server and the jail.
 //!
-//! A sandbox is one process, `ringfence sandbox FD`. The runtime starts it with [`spawn`]; its main is
-//! [`sandbox_main`].
+//! A sandbox is one process. The runtime starts it with [`spawn`]; its main is [`sandbox_main`].
 mod boot;
 mod broker;
 pub mod check;
@@ -28,4 +27,7 @@ mod vm;
 pub use error::Error;
 pub use sandbox::sandbox_main;
 pub use server::request;
-pub use spawn::{Control, SandboxFds, SandboxProcess, SandboxSettings, Tree, spawn, spawn_program};
+pub use spawn::{
+    Control, SandboxFds, SandboxProcess, SandboxSettings, Tree, entitle, lead_session, spawn, spawn_program,
+    take_name,
+};

@@ -39,7 +39,7 @@ use crate::{
         handles::{Handles, Object},
         stream::{Stream, Streams},
     },
-    spawn::send_packet,
+    spawn::{self, send_packet},
     vcpu::{self, Waiting},
     vm::{self, Vm},
 };
@@ -68,6 +68,8 @@ pub(crate) struct Sandbox {
     phase: AtomicU8,
     /// It lives on without the process that started it.
     detached: AtomicBool,
+    /// Where the kernel tells that its terminal changed its size, if it has one.
+    signals: Option<OwnedFd>,
     /// For as long as it lives.
     _held: Vec<OwnedFd>,
 }
@@ -127,6 +129,20 @@ impl Sandbox {
         }
     }
 
+    fn watch_signals(&self) -> Result<(), Errno> {
+        let Some(signals) = &self.signals else { return Ok(()) };
+        let data = epoll::EventData::new_u64(clients::SIGNALS);
+        epoll::add(&self.server.epoll, signals, data, epoll::EventFlags::IN)
+    }
+
+    /// The terminal changed its size.
+    fn resized(&self) -> Result<(), Errno> {
+        let Some(signals) = &self.signals else { return Ok(()) };
+        let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+        rustix::io::read(signals, &mut info)?;
+        self.command(&Command::Resize { of: Recipient::First })
+    }
+
     /// Queues a command for the sentry.
     pub(crate) fn command(&self, command: &Command) -> Result<(), Errno> {
         self.server.events.command(hostcall::encode_command(command).map_err(|_| Errno::NOMEM)?)
@@ -155,10 +171,11 @@ impl Sandbox {
     }
 }
 
-/// Main of a sandbox process; `config_fd` is the number given as its argument. Never returns.
+/// Main of a sandbox process; `config_fd` is the number that [`config::SANDBOX_VARIABLE`] gives. Never returns.
 pub fn sandbox_main(config_fd: i32) -> ! {
     let start = monotonic();
     block_signals();
+    spawn::take_name();
     let Ok(config) = read_config(config_fd) else { std::process::exit(config::STATUS_FAILED) };
     let control = Control { socket: inherited(config.control), over: Mutex::new(false) };
     let timing = config.timing.then_some(start);
@@ -175,6 +192,7 @@ pub fn sandbox_main(config_fd: i32) -> ! {
                 clients: Clients::new(config.listener.map(inherited)),
                 phase: AtomicU8::new(if config.hold { Phase::Creating } else { Phase::Running } as u8),
                 detached: AtomicBool::new(false),
+                signals: if config.terminal { resizes() } else { None },
                 _held: config.held.iter().map(|fd| inherited(*fd)).collect(),
                 log,
                 control,
@@ -316,6 +334,7 @@ fn serve(sandbox: &Arc<Sandbox>, boot: kvm_ioctls::VcpuFd) -> ! {
     let closed = watched
         .system("watch the control socket")
         .and_then(|()| sandbox.clients.watch(&sandbox.server.epoll).system("watch for connections"))
+        .and_then(|()| sandbox.watch_signals().system("watch for signals"))
         .and_then(|()| jail::no_more_threads())
         .and_then(|()| filter::load());
     if let Err(error) = closed {
@@ -343,6 +362,7 @@ fn watch(sandbox: &Sandbox) -> ! {
             let done = match event.data.u64() {
                 CONTROL => control(sandbox, &mut buffer),
                 clients::LISTENER => sandbox.clients.accept(&sandbox.server.epoll),
+                clients::SIGNALS => sandbox.resized(),
                 client @ clients::FIRST_CLIENT.. => {
                     clients::serve(sandbox, client - clients::FIRST_CLIENT, &mut buffer)
                 }
@@ -367,6 +387,7 @@ fn control(sandbox: &Sandbox, buffer: &mut [u8]) -> Result<(), Errno> {
             Ok(ToSandbox::Signal(signal)) => {
                 sandbox.command(&Command::Signal { signal, to: Recipient::First })
             }
+            Ok(ToSandbox::Resize) => sandbox.command(&Command::Resize { of: Recipient::First }),
             Ok(ToSandbox::Go) => sandbox.go(),
             Ok(ToSandbox::Detach) => {
                 sandbox.detached.store(true, Ordering::SeqCst);
@@ -377,6 +398,18 @@ fn control(sandbox: &Sandbox, buffer: &mut [u8]) -> Result<(), Errno> {
         _ if n < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock => Ok(()),
         _ if !sandbox.detached.load(Ordering::SeqCst) => sandbox.fail("the runtime is gone"),
         _ => epoll::delete(&sandbox.server.epoll, socket),
+    }
+}
+
+/// A descriptor that becomes readable when the terminal of this process's session changes its size.
+fn resizes() -> Option<OwnedFd> {
+    // SAFETY: the calls only write to the set that they are given, and an all-zero set is valid storage; signalfd makes
+    // a new descriptor, which is nobody else's.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigaddset(&mut set, libc::SIGWINCH);
+        let fd = libc::signalfd(-1, &set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))
     }
 }
 

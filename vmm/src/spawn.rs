@@ -4,13 +4,16 @@
 //! space and nothing but the descriptors listed in its configuration.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use crate::config::{self, FromSandbox, HostTree, MAX_MESSAGE, SANDBOX_ARGUMENT, SandboxConfig, ToSandbox};
+use crate::config::{self, FromSandbox, HostTree, MAX_MESSAGE, SANDBOX_VARIABLE, SandboxConfig, ToSandbox};
 
 /// A tree that the sandbox may reach.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct SandboxFds<'a> {
     pub listener: Option<BorrowedFd<'a>>,
     /// What the sandbox only holds for as long as it lives.
     pub held: Vec<BorrowedFd<'a>>,
+    /// The terminal of the host that the first streams are, if it is the sandbox's alone: that of its session.
+    pub terminal: Option<BorrowedFd<'a>>,
 }
 
 /// The parts of a [`SandboxConfig`] that are not descriptors.
@@ -53,7 +58,7 @@ pub struct SandboxSettings {
     pub strace: bool,
     /// Print `timing` lines to the log.
     pub timing: bool,
-    /// What to run.
+    /// What to run. The first process's arguments are the sandbox process's own as well.
     pub start: hostcall::SandboxSpec,
 }
 
@@ -155,7 +160,7 @@ impl SandboxProcess {
     }
 }
 
-/// Starts a sandbox process: `/proc/self/exe sandbox FD`.
+/// Starts a sandbox process: this program, with [`SANDBOX_VARIABLE`] in its environment.
 ///
 /// # Errors
 /// When a descriptor cannot be made or the program cannot be started.
@@ -193,19 +198,52 @@ pub fn spawn_program(
         mounts,
         streams: fds.streams.iter().map(|fd| inherited.add(*fd)).collect::<io::Result<_>>()?,
         hold: settings.start.hold,
+        terminal: fds.terminal.is_some(),
         start: hostcall::encode_command(&start).map_err(io::Error::other)?,
     };
     let memfd = config_memfd(&config::encode(&config).map_err(io::Error::other)?)?;
     let config_fd = inherited.add(memfd.as_fd())?;
-    let child = Command::new(program)
-        .arg(SANDBOX_ARGUMENT)
-        .arg(config_fd.to_string())
+    let mut command = Command::new(program);
+    entitle(&mut command, &settings.start.process.args);
+    command
         .env_clear()
+        .env(SANDBOX_VARIABLE, config_fd.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
+        .stderr(Stdio::null());
+    if let Some(terminal) = fds.terminal {
+        lead_session(&mut command, terminal);
+    }
+    let child = command.spawn()?;
     Ok(SandboxProcess { child, control: Control(ours) })
+}
+
+/// Gives a program that is to stand for a process of a container that one's arguments.
+pub fn entitle(command: &mut Command, args: &[Vec<u8>]) {
+    let mut words = args.iter().map(|word| OsStr::from_bytes(word));
+    command.arg0(words.next().unwrap_or_default()).args(words);
+}
+
+/// The other half of [`entitle`], in the program: its name follows from its arguments.
+pub fn take_name() {
+    let title = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&title).file_name().unwrap_or(&title).as_bytes().to_vec();
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // A name is cut where it is too long.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
+/// Makes a program the leader of a session with this terminal: the kernel tells it of changes of its size.
+pub fn lead_session(command: &mut Command, terminal: BorrowedFd<'_>) {
+    let terminal = terminal.as_raw_fd();
+    let lead = move || {
+        // SAFETY: neither call takes a pointer, and the descriptor stays open until the program is started.
+        let led = unsafe { libc::setsid() >= 0 && libc::ioctl(terminal, libc::TIOCSCTTY, 0) == 0 };
+        if led { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: two system calls and nothing else: safe between fork and exec.
+    unsafe { command.pre_exec(lead) };
 }
 
 fn socket_pair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -26,8 +26,8 @@ pub use call::{
 pub use event::{EVENT_VECTOR, EventFlags, EventPage, MAX_STREAMS, MISS_VECTOR, MissArea};
 pub use fs::{Attr, DirentHeader, FileSystemStat, SetAttr, SetAttrValid, Timespec};
 pub use spec::{
-    Answer, Command, MountKind, MountSpec, ProcessInfo, ProcessSpec, Recipient, Rlimit, RootSpec,
-    SandboxSpec, decode_answer, decode_command, encode_answer, encode_command,
+    Answer, Command, FilterSpec, MountKind, MountSpec, NodeSpec, ProcessInfo, ProcessSpec, Recipient, Rlimit,
+    RootSpec, SandboxSpec, decode_answer, decode_command, encode_answer, encode_command,
 };
 
 /// A VMM-issued name for a host object. Small, dense, reused after close; 0 is never valid.

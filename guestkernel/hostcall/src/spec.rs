@@ -42,7 +42,8 @@ pub struct ProcessSpec {
     pub capabilities: [u64; 5],
     /// `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privs: bool,
-    /// The process gets a controlling terminal made by the sentry; otherwise the streams are its stdio.
+    /// The process gets a terminal of its own, which the first two streams are joined with; otherwise the streams are
+    /// its standard input, output and error.
     pub terminal: bool,
     /// Stream numbers of descriptors 0, 1, 2 and further preserved ones.
     pub streams: Vec<u32>,
@@ -91,6 +92,32 @@ pub struct MountSpec {
     pub data: Vec<u8>,
 }
 
+/// Which system calls the container's processes may make.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterSpec {
+    /// A classic BPF program for seccomp(2): each `struct sock_filter` as a little-endian number.
+    pub program: Vec<u64>,
+    /// What it does not allow is logged (`SECCOMP_FILTER_FLAG_LOG`).
+    pub log: bool,
+}
+
+/// A device node that the bundle asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeSpec {
+    /// Absolute path in the container.
+    pub path: Vec<u8>,
+    /// `S_IFCHR`, `S_IFBLK` or `S_IFIFO`, and permission bits.
+    pub mode: u32,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
 /// A container: its file systems, names and first process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxSpec {
@@ -108,6 +135,12 @@ pub struct SandboxSpec {
     pub tasks: u64,
     /// The first process is made, but waits for [`Command::Go`].
     pub hold: bool,
+    /// The filter of every process.
+    pub filter: Option<FilterSpec>,
+    /// Settings below `/proc/sys`: path there, and what is written.
+    pub settings: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Device nodes beside those that every `/dev` has.
+    pub nodes: Vec<NodeSpec>,
 }
 
 /// What `TakeCommand` delivers.
@@ -121,6 +154,16 @@ pub enum Command {
         signal: u32,
         /// Who gets it.
         to: Recipient,
+    },
+    /// The terminal of whoever attends to a process changed its size.
+    Resize {
+        /// Whose terminal is to change with it.
+        of: Recipient,
+    },
+    /// Set the most tasks at once.
+    Tasks {
+        /// As [`SandboxSpec::tasks`].
+        most: u64,
     },
     /// Let the first process go.
     Go,
@@ -299,6 +342,22 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        fn extras()(
+            program in proptest::option::of((collection::vec(any::<u64>(), 0..5), any::<bool>())),
+            settings in collection::vec((bytes(), bytes()), 0..3),
+            nodes in collection::vec((bytes(), any::<[u32; 5]>()), 0..3),
+        ) -> SandboxSpec {
+            let node = |(path, [mode, major, minor, uid, gid]): (_, [u32; 5])| NodeSpec { path, mode, major, minor, uid, gid };
+            SandboxSpec {
+                filter: program.map(|(program, log)| FilterSpec { program, log }),
+                settings,
+                nodes: nodes.into_iter().map(node).collect(),
+                ..SandboxSpec::default()
+            }
+        }
+    }
+
     fn recipient() -> impl Strategy<Value = Recipient> {
         prop_oneof![Just(Recipient::First), Just(Recipient::All), any::<u64>().prop_map(Recipient::Exec)]
     }
@@ -333,14 +392,17 @@ mod tests {
     }
 
     fn command() -> impl Strategy<Value = Command> {
-        let start = (bytes(), bytes(), any::<(Handle, bool)>(), collection::vec(mount(), 0..4), process());
+        let names = (bytes(), bytes());
+        let start = (names, any::<(Handle, bool)>(), collection::vec(mount(), 0..4), process(), extras());
         prop_oneof![
             (any::<u32>(), recipient()).prop_map(|(signal, to)| Command::Signal { signal, to }),
+            recipient().prop_map(|of| Command::Resize { of }),
+            any::<u64>().prop_map(|most| Command::Tasks { most }),
             Just(Command::Go),
             (any::<u64>(), process())
                 .prop_map(|(tag, process)| Command::Exec { tag, process: Box::new(process) }),
             any::<u64>().prop_map(|tag| Command::Processes { tag }),
-            start.prop_map(|(hostname, domainname, (handle, readonly), mounts, process)| {
+            start.prop_map(|((hostname, domainname), (handle, readonly), mounts, process, extras)| {
                 let root = RootSpec { handle, readonly };
                 let (hold, tasks) = (readonly, u64::from(handle));
                 Command::Start(Box::new(SandboxSpec {
@@ -351,6 +413,7 @@ mod tests {
                     process,
                     tasks,
                     hold,
+                    ..extras
                 }))
             }),
         ]

@@ -4,7 +4,7 @@
 //! makes it; on a read-only root it is made too, before the root's flag takes effect (runc does the same).
 
 use alloc::{string::String, sync::Arc, vec::Vec};
-use hostcall::{MountKind, MountSpec, SandboxSpec};
+use hostcall::{MountKind, MountSpec, NodeSpec, SandboxSpec, SetAttr, SetAttrValid};
 use linux_raw_sys::general::{MS_RDONLY, MS_REC, S_IFCHR, S_IFDIR, S_IFREG};
 
 use super::{
@@ -15,7 +15,6 @@ use super::{
     inode::{Inode, NewNode},
     mount::{self, Mount, Namespace, OF_FILE_SYSTEM, Path, Super, propagate::Kind, tree},
     perm::Who,
-    stream::Console,
     tmpfs::Tmpfs,
     walk::{Lookup, Walk},
 };
@@ -39,6 +38,12 @@ pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
             return Err(error);
         }
     }
+    for node in &spec.nodes {
+        if let Err(error) = add_node(&namespace, node) {
+            log::error!("making {}: {error}", String::from_utf8_lossy(&node.path));
+            return Err(error);
+        }
+    }
     if spec.root.readonly {
         mount.set_flags(mount.flags() | u64::from(MS_RDONLY))?;
     }
@@ -49,9 +54,32 @@ pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
 ///
 /// # Errors
 /// Those of making the name.
-pub fn add_console(namespace: &Arc<Namespace>, console: Arc<Console>) -> Result<()> {
+pub fn add_console(namespace: &Arc<Namespace>, terminal: &Path) -> Result<()> {
     let point = make_point(namespace, b"/dev/console", false)?;
-    namespace.attach(&Mount::new(Dentry::root(console), "devpts", "devpts", mount::own_flags(0), ""), &point)
+    namespace.bind(terminal, &point, false)
+}
+
+/// Makes a device node. One that the sentry knows nothing of cannot be opened (`ENXIO`), as where there is no driver.
+fn add_node(namespace: &Arc<Namespace>, spec: &NodeSpec) -> Result<()> {
+    let root = namespace.root();
+    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL };
+    let cut = spec.path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::EINVAL)?;
+    if cut != 0 {
+        make_point(namespace, &spec.path[..cut], true)?;
+    }
+    match walk.mknod(&spec.path, spec.mode, dev::make(spec.major.into(), spec.minor.into())) {
+        // What every container has is in its place already.
+        Err(Errno::EEXIST) => return Ok(()),
+        made => made?,
+    };
+    let change = SetAttr {
+        valid: (SetAttrValid::MODE | SetAttrValid::UID | SetAttrValid::GID).bits(),
+        mode: spec.mode & 0o7777,
+        uid: spec.uid,
+        gid: spec.gid,
+        ..SetAttr::default()
+    };
+    walk.resolve(&spec.path, Lookup::empty())?.inode()?.set_attr(&change)
 }
 
 fn add(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
@@ -120,7 +148,8 @@ fn file_system(spec: &MountSpec) -> Result<Arc<Super>> {
     }
     match kind {
         "mqueue" | "cgroup" | "cgroup2" | "devtmpfs" => {
-            let root = Dentry::root(Tmpfs::mount(frame::stats().total / 2, 0o755, 0, 0));
+            let mode = if kind == "mqueue" { 0o1777 } else { 0o755 };
+            let root = Dentry::root(Tmpfs::mount(frame::stats().total / 2, mode, 0, 0));
             // The sandbox has the unified hierarchy alone; runc mounts it under either name.
             let shown = if kind == "cgroup" { "cgroup2" } else { kind };
             Ok(Super::new(root, shown, spec.flags, ""))

@@ -111,6 +111,22 @@ impl Node {
         Arc::new(Self { attr, magic: owner.magic, what })
     }
 
+    /// What has this name in it.
+    ///
+    /// # Errors
+    /// `ENOENT`, also where it is no directory.
+    pub fn child(&self, name: &[u8]) -> Result<Arc<Self>> {
+        if let What::Dir(names) = &self.what { names.lookup(name) } else { Err(Errno::ENOENT) }
+    }
+
+    /// Writes the text of a setting.
+    ///
+    /// # Errors
+    /// `EACCES` for what is no setting, and those of the setting.
+    pub fn write(&self, text: &[u8]) -> Result<()> {
+        if let What::Setting(_, write) = &self.what { write(text) } else { Err(Errno::EACCES) }
+    }
+
     /// The process that it is the directory of.
     #[must_use]
     pub fn process(&self) -> Option<Result<Arc<Process>>> {

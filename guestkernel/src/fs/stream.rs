@@ -178,7 +178,71 @@ pub fn open(number: u32, uid: u32) -> Result<Arc<File>> {
     Ok(File::anonymous(stream.clone(), stream, &name, O_RDWR))
 }
 
+/// What leads to stream `number`, to be used by the kernel.
+///
+/// # Errors
+/// `EBADF` when the sandbox was not given it.
+pub fn raw(number: u32) -> Result<Arc<Stream>> {
+    stream(number, 0)
+}
+
 impl Stream {
+    /// Takes what is there; 0 at its end.
+    ///
+    /// # Errors
+    /// `EAGAIN` when nothing is there; the host's.
+    pub fn take(&self, bytes: &mut [u8]) -> Result<usize> {
+        let mut sink = Sink::Kernel(bytes);
+        Self::with_buffer(sink.remaining(), |buffer, len| {
+            let read = call(Hostcall::StreamRead, [self.number.into(), buffer.0, len as u64, 0, 0, 0])?;
+            copy::to_sink(&mut sink, buffer, (read as usize).min(len))
+        })
+    }
+
+    /// Gives what the host takes now; how much that was.
+    ///
+    /// # Errors
+    /// `EAGAIN` when it takes nothing; the host's.
+    pub fn give(&self, bytes: &[u8]) -> Result<usize> {
+        let mut source = Source::Kernel(bytes);
+        Self::with_buffer(source.remaining(), |buffer, len| {
+            let len = copy::from_source(&mut source, buffer, len)?;
+            let written = call(Hostcall::StreamWrite, [self.number.into(), buffer.0, len as u64, 0, 0, 0])?;
+            Ok((written as usize).min(len))
+        })
+    }
+
+    /// Waits, whatever signals come, until `events` may be ready or it is `over`.
+    pub fn await_ready(&self, events: PollMask, over: impl Fn() -> bool) {
+        let ready = self.ready();
+        let seen = ready.events.load(Ordering::SeqCst);
+        if self.arm(events).is_empty() {
+            let announced = || ready.events.load(Ordering::SeqCst) != seen;
+            ready.queue.wait_uninterruptible(|| (over() || announced()).then_some(()));
+        }
+    }
+
+    /// Lets whoever waits look again.
+    pub fn wake(&self) {
+        self.ready().queue.wake_all();
+    }
+
+    /// `struct winsize` of the terminal.
+    ///
+    /// # Errors
+    /// `ENOTTY` where it leads to none.
+    pub fn size(&self) -> Result<[u8; 8]> {
+        let mut size = [0; 8];
+        self.terminal(TIOCGWINSZ, &[], &mut size)?;
+        Ok(size)
+    }
+
+    /// Whether it led to a terminal when it was opened.
+    #[must_use]
+    pub fn is_terminal_end(&self) -> bool {
+        self.console.is_some()
+    }
+
     /// The terminal that it leads to.
     #[must_use]
     pub fn console(&self) -> Option<Arc<Console>> {

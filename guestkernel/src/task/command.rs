@@ -10,14 +10,15 @@ use hostcall::{
     encode_answer,
 };
 
-use super::{Parts, Process, Task, sched, start, tree};
+use super::{Process, sched, start, tree};
 use crate::{
-    arch::{self, context::ThreadContext},
+    arch,
     errno::{Errno, Result},
     fs,
-    mem::{PAGE_SIZE, frame, kstack::KernelStack},
-    signal::{self, SigInfo},
+    mem::{PAGE_SIZE, frame},
+    signal::{self, SIGWINCH, SigInfo},
     sync::SpinLock,
+    tty,
 };
 
 /// Pages of the buffer for commands, as a power of two, from the first try to the last.
@@ -77,6 +78,8 @@ fn run() {
     loop {
         match take() {
             Ok(Some(Command::Signal { signal, to })) => deliver(signal, to),
+            Ok(Some(Command::Resize { of })) => resize(of),
+            Ok(Some(Command::Tasks { most })) => tree::lock().limit(most),
             Ok(Some(Command::Go)) => start::go(),
             Ok(Some(Command::Exec { tag, process })) => start::exec(tag, process),
             Ok(Some(Command::Processes { tag })) => list(tag),
@@ -89,6 +92,18 @@ fn run() {
                 }
             }
         }
+    }
+}
+
+/// The terminal of whoever attends to a process changed its size: the process's own terminal does as well. One that
+/// has none gets the signal that says so, as it would if it were forwarded.
+fn resize(of: Recipient) {
+    let tag = match of {
+        Recipient::Exec(tag) => tag,
+        Recipient::First | Recipient::All => 0,
+    };
+    if !tty::joint::resize(tag) {
+        deliver(SIGWINCH, of);
     }
 }
 
@@ -139,18 +154,9 @@ fn list(tag: u64) {
         }
         lists.push(tag);
     }
-    let make = || {
-        let stack = KernelStack::new()?;
-        let ctx = ThreadContext::new_kernel(stack.top(), lister, 0)?;
-        let kernel = Task::idle().process.clone();
-        Ok(Arc::new(Task::build(0, kernel, ctx, Some(stack), Arc::default(), Parts::default())))
-    };
-    match make() {
-        Ok(task) => sched::spawn(task),
-        Err(errno) => {
-            LISTS.lock().retain(|&other| other != tag);
-            refuse(tag, errno);
-        }
+    if let Err(errno) = super::spawn_kernel(lister) {
+        LISTS.lock().retain(|&other| other != tag);
+        refuse(tag, errno);
     }
 }
 

@@ -192,9 +192,17 @@ fn finish(process: &Arc<Process>, status: i32, uid: u32) {
     locks::process_exit(process.pid);
     if process.pid == 1 {
         log::debug!("the first process ended with status {status:#x}");
+        tty::joint::drain(0);
         arch::exit_sandbox(status);
     }
+    let tag = process.tag.load(Ordering::Relaxed);
+    if tag != 0 {
+        tty::joint::drain(tag);
+    }
     tty::control::leave(process, true);
+    if tag != 0 {
+        tty::joint::end(tag);
+    }
     let usage = process.usage();
     let mut notices = Notices::default();
     {

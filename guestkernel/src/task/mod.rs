@@ -458,6 +458,19 @@ impl Task {
     }
 }
 
+/// Starts a task of the kernel's own, which never comes to ring 3.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn spawn_kernel(body: fn(usize) -> !) -> Result<()> {
+    let stack = KernelStack::new()?;
+    let ctx = ThreadContext::new_kernel(stack.top(), body, 0)?;
+    let kernel = Task::idle().process.clone();
+    let task = Task::build(0, kernel, ctx, Some(stack), Arc::default(), Parts::default());
+    sched::spawn(Arc::new(task));
+    Ok(())
+}
+
 /// What a new task shares or copies.
 #[derive(Default)]
 struct Parts {

@@ -5,7 +5,7 @@
 
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
-use hostcall::{Answer, Command, Hostcall, ProcessSpec, SandboxSpec};
+use hostcall::{Answer, Command, FilterSpec, Hostcall, ProcessSpec, SandboxSpec};
 use linux_raw_sys::general::{O_NONBLOCK, O_RDONLY};
 
 use super::{
@@ -19,8 +19,12 @@ use super::{
 use crate::{
     arch::{self, UserRegs, context::ThreadContext},
     errno::{Errno, Result},
-    fs::{self, FdTable, FsContext, mount::Namespace, perm::Who, walk::Lookup},
+    fs::{self, FdTable, FsContext, fdtable::MAX_FILES, mount::Namespace, perm::Who, walk::Lookup},
     mem::kstack::KernelStack,
+    seccomp::{
+        Filter,
+        program::{Insn, Program},
+    },
     sync::{Once, SpinLock},
     syscall::strace,
     tty,
@@ -44,6 +48,9 @@ fn failure(what: impl Into<String>) -> impl FnOnce(Errno) -> Failure {
 
 /// The container's mounts, where further processes start.
 static CONTAINER: Once<Arc<Namespace>> = Once::new();
+
+/// What the container's processes may ask for.
+static FILTER: Once<Arc<Filter>> = Once::new();
 
 /// The first process while it waits to be let go.
 static HELD: SpinLock<Option<Arc<Task>>> = SpinLock::new(None);
@@ -101,14 +108,25 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
     super::namespace::initial().uts.set_names(&spec.hostname, &spec.domainname);
     let namespace = fs::init(spec).map_err(failure("mounting the container's file systems"))?;
     CONTAINER.call_once(|| namespace.clone());
-    if spec.tasks != 0 {
-        tree::lock().set_most(usize::try_from(spec.tasks).unwrap_or(usize::MAX));
+    for (name, value) in &spec.settings {
+        let what = || alloc::format!("open /proc/sys/{}", String::from_utf8_lossy(name));
+        fs::proc::set(name, value).map_err(|errno| Failure { errno, what: what() })?;
     }
+    if let Some(filter) = &spec.filter {
+        let filter = filter_of(filter).map_err(failure("the filter of system calls"))?;
+        FILTER.call_once(|| filter);
+    }
+    tree::lock().limit(spec.tasks);
     let context = FsContext::new(&namespace);
     let wanted = &spec.process;
     let limits = limits(wanted);
     let (prepared, traced) = load(&context, &credentials(wanted), &limits, wanted)?;
-    let files = descriptors(&wanted.streams, wanted.uid, &limits).map_err(failure("the standard streams"))?;
+    let (files, terminal) = if wanted.terminal {
+        let (files, terminal) = on_terminal(&context, 0, wanted, &limits)?;
+        (files, Some(terminal))
+    } else {
+        (descriptors(&wanted.streams, wanted.uid, 0, &limits).map_err(failure("the standard streams"))?, None)
+    };
     let mut stack = 0;
     let task = exec::adopt(prepared, |image, cred| {
         stack = image.stack;
@@ -122,16 +140,29 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
     })
     .map_err(failure("the first process"))?;
     task.set_namespaces(super::namespace::initial().with_mounts(namespace.clone()));
-    give_terminal(&task, wanted);
-    if let Some(console) = console(&task).filter(|_| wanted.terminal)
-        && let Err(error) = fs::init::add_console(&namespace, console)
-    {
-        log::warn!("/dev/console: {error}");
+    if let Some(terminal) = terminal {
+        give_terminal(&task.process, &terminal);
+        fs::init::add_console(&namespace, terminal.path()).map_err(failure("mount /dev/console"))?;
     }
     if let Some(traced) = traced {
         traced.started(task.tid(), stack);
     }
     Ok(task)
+}
+
+/// The container's filter of system calls.
+fn filter_of(spec: &FilterSpec) -> Result<Arc<Filter>> {
+    let insns: Vec<Insn> = spec
+        .program
+        .iter()
+        .map(|word| Insn {
+            code: *word as u16,
+            jt: (*word >> 16) as u8,
+            jf: (*word >> 24) as u8,
+            k: (*word >> 32) as u32,
+        })
+        .collect();
+    Filter::new(Program::new(&insns)?, None, spec.log, None)
 }
 
 /// What the trace says of a program that the host starts.
@@ -194,7 +225,9 @@ pub(super) fn exec(tag: u64, spec: Box<ProcessSpec>) {
     let make = || {
         let namespace = CONTAINER.get().ok_or(Errno::ESRCH)?.clone();
         let limits = limits(&spec);
-        let files = descriptors(&spec.streams, spec.uid, &limits)?;
+        // A terminal is found later, in the container's own `/dev/pts`.
+        let streams = if spec.terminal { &[][..] } else { &spec.streams };
+        let files = descriptors(streams, spec.uid, 0, &limits)?;
         let parts = Parts { mm: None, files: Some(files), fs: Some(FsContext::new(&namespace)) };
         let cred = Arc::new(credentials(&spec));
         let task = make(cred, parts, &UserRegs::default(), limits, |process| {
@@ -202,7 +235,6 @@ pub(super) fn exec(tag: u64, spec: Box<ProcessSpec>) {
         })?;
         task.set_namespaces(super::namespace::initial().with_mounts(namespace));
         task.no_new_privs.store(spec.no_new_privs, Ordering::Relaxed);
-        give_terminal(&task, &spec);
         *task.process.birth.lock() = Some(spec);
         task.ctx.work.fetch_or(work::BIRTH, Ordering::SeqCst);
         sched::spawn(task);
@@ -224,6 +256,12 @@ pub(super) fn be_born(me: &Task, regs: &mut UserRegs) {
     let Some(spec) = spec else { return };
     let entered = me.fs().map_err(failure("the process")).and_then(|context| {
         let (cred, limits) = (me.cred(), me.process.rlimits());
+        if spec.terminal {
+            let tag = me.process.tag.load(Ordering::Relaxed);
+            let (files, terminal) = on_terminal(&context, tag, &spec, &limits)?;
+            drop(me.set_files(Some(files)));
+            give_terminal(&me.process, &terminal);
+        }
         let (prepared, traced) = load(&context, &cred, &limits, &spec)?;
         exec::enter(prepared, regs).map_err(failure("the process"))?;
         if let Some(traced) = traced {
@@ -238,21 +276,41 @@ pub(super) fn be_born(me: &Task, regs: &mut UserRegs) {
         Err(failure) => {
             // Not a process that ended, for whoever waits: one that never was.
             me.process.tag.store(0, Ordering::Relaxed);
+            tty::joint::end(tag);
             fail(tag, failure);
             exit::exit_group(127 << 8)
         }
     }
 }
 
-/// The terminal that a new process's standard input is.
-fn console(task: &Task) -> Option<Arc<fs::stream::Console>> {
-    task.file(0).ok()?.downcast::<fs::stream::Stream>()?.console()
+/// A terminal for a process, which its first three descriptors are, and the streams that follow those three.
+fn on_terminal(
+    context: &FsContext,
+    tag: u64,
+    wanted: &ProcessSpec,
+    limits: &Rlimits,
+) -> core::result::Result<(Arc<FdTable>, Arc<fs::File>), Failure> {
+    let open =
+        |at: usize| wanted.streams.get(at).map_or(Err(Errno::EBADF), |number| fs::stream::raw(*number));
+    let make = || {
+        let (input, output) = (open(0)?, open(1)?);
+        // Errors go where output goes.
+        drop(open(2));
+        let terminal = tty::joint::make(context, tag, wanted.uid, input, output)?;
+        let files = descriptors(wanted.streams.get(3..).unwrap_or_default(), wanted.uid, 3, limits)?;
+        let limit = limits.0[Resource::OpenFiles as usize].soft;
+        for _ in 0..3 {
+            files.install(terminal.clone(), false, 0, limit)?;
+        }
+        Ok((files, terminal))
+    };
+    make().map_err(failure("open /dev/ptmx"))
 }
 
-/// A process that is to have a terminal is the leader of the session that it controls.
-fn give_terminal(task: &Task, wanted: &ProcessSpec) {
-    if let Some(console) = console(task).filter(|_| wanted.terminal) {
-        tty::control::give(console, &task.process);
+/// The process is the leader of the session that its terminal controls.
+fn give_terminal(process: &Process, terminal: &fs::File) {
+    if let Some(end) = terminal.downcast::<tty::file::End>() {
+        tty::control::give(end.pty().clone(), process);
     }
 }
 
@@ -286,7 +344,13 @@ fn find_program(
     name: &[u8],
 ) -> Result<(Vec<u8>, Arc<fs::File>)> {
     if name.contains(&b'/') {
-        return Ok((name.to_vec(), exec::open(context, cred, name)?));
+        let opened = exec::open(context, cred, name);
+        let directory = || context.walk(exec::who(cred)).resolve(name, Lookup::FOLLOW | Lookup::DIRECTORY);
+        if opened.is_err() && directory().is_ok() {
+            // execve(2) does not tell it apart; a runtime does.
+            return Err(Errno::EISDIR);
+        }
+        return Ok((name.to_vec(), opened?));
     }
     let path = spec.env.iter().rev().find_map(|entry| entry.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
     let mut error = Errno::ENOENT;
@@ -330,18 +394,22 @@ fn limits(spec: &ProcessSpec) -> Rlimits {
     let mut limits = Rlimits::default();
     for one in &spec.rlimits {
         if let Some(slot) = limits.0.get_mut((one.resource as usize).min(COUNT)) {
-            *slot = Rlimit { soft: one.soft, hard: one.hard };
+            *slot = Rlimit { soft: one.soft.min(one.hard), hard: one.hard };
         }
     }
+    // The host's ceiling may be another.
+    let files = &mut limits.0[Resource::OpenFiles as usize];
+    files.soft = files.soft.min(MAX_FILES);
+    files.hard = files.hard.min(MAX_FILES);
     limits
 }
 
-/// Streams on descriptors 0, 1, 2 and so on.
-fn descriptors(streams: &[u32], uid: u32, limits: &Rlimits) -> Result<Arc<FdTable>> {
+/// Streams on descriptors from `first` on.
+fn descriptors(streams: &[u32], uid: u32, first: u32, limits: &Rlimits) -> Result<Arc<FdTable>> {
     let table = FdTable::new();
     let limit = limits.0[Resource::OpenFiles as usize].soft;
     for &number in streams {
-        table.install(fs::stream::open(number, uid)?, false, 0, limit)?;
+        table.install(fs::stream::open(number, uid)?, false, first, limit)?;
     }
     Ok(table)
 }
@@ -362,6 +430,9 @@ fn make(
     process.unwaited.store(true, Ordering::Relaxed);
     prepare(&process);
     let task = Arc::new(Task::build(pid, process.clone(), ctx, Some(stack), cred, parts));
+    if let Some(filter) = FILTER.get() {
+        drop(task.seccomp.set_filters(filter.clone()));
+    }
     process.inner.lock().threads.push(task.clone());
     tree.add_process(process, 0);
     tree.add_task(task.clone());

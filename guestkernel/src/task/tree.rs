@@ -90,9 +90,10 @@ impl Tree {
         Self { nodes: None, tasks: None, last: 0, wrapped: false, most: TASKS_MAX }
     }
 
-    /// Sets how many tasks there may be at once, at most [`TASKS_MAX`].
-    pub fn set_most(&mut self, most: usize) {
-        self.most = most.min(TASKS_MAX);
+    /// Sets how many tasks there may be at once, at most [`TASKS_MAX`]; 0 = no other limit than that.
+    pub fn limit(&mut self, most: u64) {
+        let most = if most == 0 { u64::MAX } else { most };
+        self.most = usize::try_from(most).unwrap_or(usize::MAX).min(TASKS_MAX);
     }
 
     /// A fresh id.

@@ -99,6 +99,11 @@ impl WaitQueue {
         self.wait(condition, true, deadline)
     }
 
+    /// As [`Self::wait_uninterruptible`], at most until `deadline` (CLOCK_MONOTONIC, ns).
+    pub fn wait_at_most<T>(&self, deadline: u64, condition: impl FnMut() -> Option<T>) -> Option<T> {
+        self.wait(condition, false, Some(deadline)).ok()
+    }
+
     /// Blocks until `condition` gives a value, whatever signals come.
     pub fn wait_uninterruptible<T>(&self, mut condition: impl FnMut() -> Option<T>) -> T {
         loop {

@@ -190,7 +190,6 @@ impl Pty {
     }
 
     /// As `TIOCSPTLCK` does.
-    #[cfg(test)]
     pub(crate) fn unlock(&self) {
         self.lock().locked = false;
     }

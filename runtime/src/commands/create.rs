@@ -1,6 +1,6 @@
 //! `create`: a container whose first process waits for `start`.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     cli::{Global, Launch},
@@ -9,6 +9,6 @@ use crate::{
 
 /// Creates a container.
 pub(crate) fn create(global: &Global, options: &Launch) -> Result<i32> {
-    launch(global, options, true)?;
+    launch(global, options, true).context("ringfence create failed")?;
     Ok(0)
 }

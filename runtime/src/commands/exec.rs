@@ -12,7 +12,8 @@ use crate::{
     container::{Container, Record, Status},
     exec, launch,
     signals::Signals,
-    streams, translate,
+    streams::Streams,
+    translate,
 };
 
 /// Status of a command that could not start the process.
@@ -32,23 +33,33 @@ pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
     let process = process(options, &record)?;
     check_process(&process)?;
     let socket = options.console_socket.as_deref();
-    let streams = streams::of(&process, socket, options.detach, options.preserve_fds)?;
-    let borrowed: Vec<_> = streams.iter().map(AsFd::as_fd).collect();
-    let spec = translate::process(&process, streams.len() as u32);
+    let Streams { all, terminal, caller } =
+        Streams::of(&process, socket, options.detach, options.preserve_fds)?;
+    let borrowed: Vec<_> = all.iter().map(AsFd::as_fd).collect();
+    let spec = translate::process(&process, all.len() as u32);
+    let args = spec.args.clone();
     // What comes from now on is for the process.
     let signals = if options.detach { None } else { Some(Signals::block()?) };
     let started = exec::Process::start(&container, spec, &borrowed)?;
     drop(borrowed);
-    drop(streams);
+    drop(all);
     match signals {
         Some(signals) => {
             if let Some(path) = &options.pid_file {
                 launch::write_pid_file(path, std::process::id())?;
             }
-            started.attend(&signals)
+            let status = started.attend(&signals);
+            drop(caller);
+            status
         }
         None => {
-            let pid = started.detach()?;
+            let pid = started.detach(&args, terminal.as_ref().map(AsFd::as_fd))?;
+            // Lists of the container's processes are made from there.
+            if let Some(cgroup) = &record.cgroup
+                && let Err(error) = cgroup.add(pid)
+            {
+                log::warn!("{error:#}");
+            }
             if let Some(path) = &options.pid_file {
                 launch::write_pid_file(path, pid)?;
             }

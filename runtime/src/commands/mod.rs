@@ -12,3 +12,4 @@ pub(crate) mod run;
 pub(crate) mod spec;
 pub(crate) mod start;
 pub(crate) mod state;
+pub(crate) mod update;

@@ -1,7 +1,7 @@
 //! `ps`: the processes of a container.
 //!
 //! The table shows those inside, as the container numbers them. The JSON form lists processes of the host, as its
-//! readers expect: the sandbox process, which is where all of them run.
+//! readers expect: the sandbox process, which is where all of them run, and those that stand for processes of `exec`.
 
 use anyhow::{Context, Result, bail};
 use hostcall::{Answer, ProcessInfo};
@@ -12,6 +12,7 @@ use vmm::{
 
 use super::list::table;
 use crate::{
+    cgroup::Cgroup,
     cli::{Format, Global},
     container::{Container, Status},
 };
@@ -28,7 +29,12 @@ pub(crate) fn ps(global: &Global, id: &str, format: Format) -> Result<i32> {
         _ => {}
     }
     if format == Format::Json {
-        println!("[{}]", record.pid);
+        let mut pids = record.cgroup.as_ref().map(Cgroup::processes).unwrap_or_default();
+        if !pids.contains(&record.pid) {
+            pids.push(record.pid);
+        }
+        pids.sort_unstable();
+        println!("{}", serde_json::to_string(&pids)?);
         return Ok(0);
     }
     let head = ["UID", "PID", "PPID", "S", "ELAPSED", "TIME", "CMD"].map(str::to_owned);

@@ -27,7 +27,7 @@ use crate::{
 pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
     // What comes while the container is made is for the container.
     let signals = if options.detach { None } else { Some(Signals::block()?) };
-    let mut launched = launch(global, &options.launch, options.detach)?;
+    let mut launched = launch(global, &options.launch, options.detach).context("ringfence run failed")?;
     if launched.held {
         if let Err(error) = start::go(&launched.container, launched.lock, &launched.record) {
             let _ = launched.sandbox.kill();
@@ -42,6 +42,7 @@ pub(crate) fn run(global: &Global, options: &Run) -> Result<i32> {
     let Some(signals) = signals else { return Ok(0) };
     let mut sandbox = launched.sandbox;
     let result = attend(&mut sandbox, &signals);
+    drop(launched.caller);
     if result.is_err() {
         let _ = sandbox.kill();
     }
@@ -76,7 +77,12 @@ fn attend(sandbox: &mut SandboxProcess, signals: &Signals) -> Result<Option<i32>
         wait_for(sandbox.control().as_fd(), signals)?;
         while let Some(signal) = signals.next() {
             // The container may have ended meanwhile; its last message tells.
-            let _ = sandbox.control().send(&ToSandbox::Signal(signal));
+            let message = if signal == libc::SIGWINCH.unsigned_abs() {
+                ToSandbox::Resize
+            } else {
+                ToSandbox::Signal(signal)
+            };
+            let _ = sandbox.control().send(&message);
         }
         if !readable(sandbox.control().as_fd()) {
             continue;

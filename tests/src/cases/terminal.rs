@@ -42,8 +42,9 @@ fn on_terminal(program: &str, script: &str, typed: &[(&str, &str)]) -> Result<Ou
     if result.is_ok() {
         result = await_text(&mut child, &mut seen, "THE END");
     }
-    drop(stdin);
+    // The end of input would be typed as well, before or after the end of the container.
     let mut output = finish(child)?;
+    drop(stdin);
     seen.append(&mut output.stdout);
     output.stdout = seen;
     result.with_context(|| format!("{program} printed {:?}", String::from_utf8_lossy(&output.stdout)))?;
@@ -67,7 +68,7 @@ pub(super) fn terminal() -> Result<String> {
 pub(super) fn keys() -> Result<String> {
     let script = "trap 'echo interrupted' INT; echo first; read -r x; echo \"read $x\"; \
                   echo second; cat; echo end of input; \
-                  echo third; sleep 20; echo fourth; stty -echo; read -r y; stty echo; echo \"read $y\"; \
+                  echo third; sleep 20; stty -echo; echo fourth; read -r y; stty echo; echo \"read $y\"; \
                   stty -icanon min 1; echo fifth; head -c 1 | od -c; echo THE END; exit 6";
     let typed = [
         ("first", "hello\n"),

@@ -51,6 +51,18 @@ pub fn root() -> Arc<dyn Inode> {
     dir(1, Root)
 }
 
+/// Changes a setting below `/proc/sys`, by its path there, as somebody outside who may.
+///
+/// # Errors
+/// `ENOENT` when there is none of that name, `EACCES` when it cannot be changed, and those of changing it.
+pub fn set(path: &[u8], value: &[u8]) -> Result<()> {
+    let mut node = settings::root();
+    for name in path.split(|&byte| byte == b'/') {
+        node = node.child(name)?;
+    }
+    node.write(value)
+}
+
 static NAMES: Table<19> = Table::new([
     (b"cmdline", FILE, || text(10, || b"\n".to_vec())),
     (b"cpuinfo", FILE, || text(11, system::cpuinfo)),
