@@ -62,7 +62,7 @@ pub fn add_console(namespace: &Arc<Namespace>, terminal: &Path) -> Result<()> {
 /// Makes a device node. One that the sentry knows nothing of cannot be opened (`ENXIO`), as where there is no driver.
 fn add_node(namespace: &Arc<Namespace>, spec: &NodeSpec) -> Result<()> {
     let root = namespace.root();
-    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL };
+    let walk = Walk { root: root.clone(), start: root, who: Who::KERNEL, umask: 0 };
     let cut = spec.path.iter().rposition(|&byte| byte == b'/').ok_or(Errno::EINVAL)?;
     if cut != 0 {
         make_point(namespace, &spec.path[..cut], true)?;
