@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     check, commands,
+    network::Mode,
     report::{self, LogFormat},
 };
 
@@ -40,6 +41,9 @@ pub(crate) struct Global {
     /// Whether to do without privileges: `true`, `false` or `auto`
     #[arg(long, global = true, default_value = "auto")]
     rootless: String,
+    /// How containers are connected
+    #[arg(long, global = true, default_value = "sandbox")]
+    pub(crate) network: Mode,
     /// Log every system call of the container
     #[arg(long, global = true)]
     pub(crate) strace: bool,

@@ -78,6 +78,9 @@ pub(crate) struct Record {
     /// vCPUs of the guest.
     #[serde(default)]
     pub(crate) cpus: u32,
+    /// It gets the interface in its network namespace when it is started.
+    #[serde(default)]
+    pub(crate) network: bool,
 }
 
 /// How far a container has come, in the specification's words and one more.
@@ -342,6 +345,7 @@ mod tests {
             cgroup: None,
             memory: 0,
             cpus: 0,
+            network: false,
         }
     }
 

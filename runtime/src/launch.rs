@@ -27,7 +27,7 @@ use crate::{
     failure,
     hooks::{self, Point},
     mountpoints,
-    network::Namespace,
+    network::{self, Namespace},
     report, resources,
     streams::Streams,
     timing, translate,
@@ -52,7 +52,10 @@ pub(crate) fn launch(global: &Global, options: &Launch, detached: bool) -> Resul
     let bundle = Bundle::open(&options.bundle)?;
     let kvm = check::open_kvm()?;
     let hooks = bundle.spec.hooks().clone();
-    let held = detached || options.pid_file.is_some() || hooks::before_start(hooks.as_ref());
+    let linux = bundle.spec.linux().as_ref();
+    let network = network::is_wanted(global.network, linux)?;
+    let plugged = network && network::is_given(linux);
+    let held = plugged || detached || options.pid_file.is_some() || hooks::before_start(hooks.as_ref());
     let log = sandbox_log(global, &options.id)?;
     let (container, lock, alive) = Container::claim(&global.root, &options.id)?;
     let record = Record {
@@ -69,6 +72,7 @@ pub(crate) fn launch(global: &Global, options: &Launch, detached: bool) -> Resul
         cgroup: None,
         memory: 0,
         cpus: 0,
+        network,
     };
     let mut launching = Launching {
         global,
@@ -140,6 +144,7 @@ impl Launching<'_> {
             log_level: if self.global.debug { 4 } else { 3 },
             strace: self.global.strace,
             timing: timing::enabled(),
+            network: self.record.network && self.held,
             start,
         };
         if self.bundle.readonly() {

@@ -40,6 +40,7 @@ fn main() {
         log_level: u32::try_from(number("LOG", 3)).unwrap(),
         strace: env::var_os("STRACE").is_some(),
         timing: env::var_os("TIMING").is_some(),
+        network: false,
         start,
     };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());

@@ -18,17 +18,12 @@ use rustix::{
 use crate::{
     config,
     control::{Phase, Reply, Request, Target, receive_request},
+    marks,
     sandbox::Sandbox,
 };
 
 /// Most connections at a time.
 const MAX_CLIENTS: usize = 64;
-/// Marks the listening socket among the events of the I/O thread.
-pub(crate) const LISTENER: u64 = u64::MAX - 1;
-/// Marks the descriptor of signals there.
-pub(crate) const SIGNALS: u64 = u64::MAX - 2;
-/// Added to a client's number, it marks the client's socket there.
-pub(crate) const FIRST_CLIENT: u64 = 1 << 32;
 
 /// Everybody who is connected.
 #[derive(Debug)]
@@ -69,7 +64,7 @@ impl Clients {
     /// Watches for connections.
     pub(crate) fn watch(&self, epoll: &OwnedFd) -> Result<(), Errno> {
         let Some(listener) = &self.listener else { return Ok(()) };
-        epoll::add(epoll, listener, epoll::EventData::new_u64(LISTENER), epoll::EventFlags::IN)
+        epoll::add(epoll, listener, epoll::EventData::new_u64(marks::LISTENER), epoll::EventFlags::IN)
     }
 
     /// Takes one connection.
@@ -82,7 +77,7 @@ impl Clients {
         }
         table.last += 1;
         let number = table.last;
-        let data = epoll::EventData::new_u64(FIRST_CLIENT + number);
+        let data = epoll::EventData::new_u64(marks::FIRST_CLIENT + number);
         epoll::add(epoll, &socket, data, epoll::EventFlags::IN | epoll::EventFlags::RDHUP)?;
         table.clients.insert(number, Client { socket: Arc::new(socket), waits: None });
         Ok(())
@@ -189,6 +184,16 @@ fn act(
                 queued
             });
             started.inspect_err(|_| end(sandbox, number)).map(|()| None)
+        }
+        Request::Network(spec) => {
+            let network = sandbox.server.network.as_ref().ok_or(Errno::NODEV)?;
+            let [socket] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| Errno::INVAL)?;
+            if sandbox.phase() != Phase::Created {
+                return Err(Errno::INVAL);
+            }
+            network.attach(socket)?;
+            sandbox.command(&Command::Network(spec))?;
+            Ok(Some(Reply::Done))
         }
         Request::Processes => {
             begin(sandbox, number, Waits::List)?;

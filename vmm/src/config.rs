@@ -65,6 +65,8 @@ pub struct SandboxConfig {
     pub hold: bool,
     /// It leads a session whose terminal the first streams are, and tells the sentry when that changes its size.
     pub terminal: bool,
+    /// The container may get a network interface.
+    pub network: bool,
     /// The first command, encoded with [`hostcall::encode_command`].
     pub start: Vec<u8>,
 }
@@ -190,6 +192,7 @@ mod tests {
                 streams,
                 hold: switches.1,
                 terminal: switches.0,
+                network: switches.0,
                 start,
             },
         )

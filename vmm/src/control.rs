@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use hostcall::{Answer, ProcessSpec};
+use hostcall::{Answer, NetworkSpec, ProcessSpec};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -55,6 +55,9 @@ pub enum Request {
     Exec(Box<ProcessSpec>),
     /// Lists processes, in [`Reply::Answer`]s.
     Processes,
+    /// Gives a container that is just created its network interface: the descriptor that comes with it, made by
+    /// [`packet::open`](crate::packet::open). The reply is [`Reply::Done`].
+    Network(Box<NetworkSpec>),
 }
 
 /// Who gets a signal.

@@ -52,6 +52,11 @@ impl Events {
         self.post(EventFlags::STREAM, 1 << (stream & 63))
     }
 
+    /// Says that there is something to do for the network.
+    pub(crate) fn network(&self) -> Result<(), Errno> {
+        self.post(EventFlags::NETWORK, 0)
+    }
+
     /// Copies the first command to guest memory; its length, or 0.
     pub(crate) fn take_command(&self, gpa: u64, capacity: u64) -> Result<u64, Errno> {
         let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);

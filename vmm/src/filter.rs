@@ -87,6 +87,8 @@ fn number(name: &str) -> Option<i64> {
         "read" => libc::SYS_read,
         "futex" => libc::SYS_futex,
         "sendto" => libc::SYS_sendto,
+        "recvmsg" => libc::SYS_recvmsg,
+        "sendmmsg" => libc::SYS_sendmmsg,
         "fallocate" => libc::SYS_fallocate,
         "madvise" => libc::SYS_madvise,
         "poll" => libc::SYS_poll,
@@ -326,6 +328,8 @@ mod tests {
         let forbidden = [
             libc::SYS_socket,
             libc::SYS_connect,
+            libc::SYS_bind,
+            libc::SYS_setsockopt,
             libc::SYS_execve,
             libc::SYS_execveat,
             libc::SYS_clone,

@@ -57,6 +57,7 @@ impl Harness {
             files: Files::new(File::open("/proc/self/fd")?.into(), None),
             streams: Streams::new(vec![Stream::new(null.into())?]),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            network: None,
             calls: CALLS,
             cpus: 1,
             first_command: Once::new(),

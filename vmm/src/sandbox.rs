@@ -31,7 +31,9 @@ use crate::{
     image::{Image, Program, SENTRY},
     jail,
     log::{Log, monotonic},
+    marks,
     memory::Memory,
+    network::Network,
     server::{
         Server,
         files::Files,
@@ -48,8 +50,6 @@ use crate::{
 const MIN_MEMORY: u64 = 16 << 20;
 /// Guest memory comes in pieces of this.
 const MEMORY_STEP: u64 = 2 << 20;
-/// Marks the control socket among the events of streams.
-const CONTROL: u64 = u64::MAX;
 /// Stack of a vCPU thread in bytes.
 const THREAD_STACK: usize = 128 * 1024;
 
@@ -131,7 +131,7 @@ impl Sandbox {
 
     fn watch_signals(&self) -> Result<(), Errno> {
         let Some(signals) = &self.signals else { return Ok(()) };
-        let data = epoll::EventData::new_u64(clients::SIGNALS);
+        let data = epoll::EventData::new_u64(marks::SIGNALS);
         epoll::add(&self.server.epoll, signals, data, epoll::EventFlags::IN)
     }
 
@@ -291,6 +291,7 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
         files: Files::new(descriptors, Some(broker)),
         streams: Streams::new(streams),
         epoll,
+        network: config.network.then(|| vm.network_doorbell().map(Network::new)).transpose()?,
     };
     Ok(Parts { vm, server, boot, vcpu })
 }
@@ -324,7 +325,7 @@ fn serve(sandbox: &Arc<Sandbox>, boot: kvm_ioctls::VcpuFd) -> ! {
         }
     }
     gate.wait();
-    let data = epoll::EventData::new_u64(CONTROL);
+    let data = epoll::EventData::new_u64(marks::CONTROL);
     let watched = epoll::add(
         &sandbox.server.epoll,
         &sandbox.control.socket,
@@ -335,6 +336,10 @@ fn serve(sandbox: &Arc<Sandbox>, boot: kvm_ioctls::VcpuFd) -> ! {
         .system("watch the control socket")
         .and_then(|()| sandbox.clients.watch(&sandbox.server.epoll).system("watch for connections"))
         .and_then(|()| sandbox.watch_signals().system("watch for signals"))
+        .and_then(|()| match &sandbox.server.network {
+            Some(network) => network.watch(&sandbox.server.epoll).system("watch for frames"),
+            None => Ok(()),
+        })
         .and_then(|()| jail::no_more_threads())
         .and_then(|()| filter::load());
     if let Err(error) = closed {
@@ -360,11 +365,12 @@ fn watch(sandbox: &Sandbox) -> ! {
         }
         for event in &events {
             let done = match event.data.u64() {
-                CONTROL => control(sandbox, &mut buffer),
-                clients::LISTENER => sandbox.clients.accept(&sandbox.server.epoll),
-                clients::SIGNALS => sandbox.resized(),
-                client @ clients::FIRST_CLIENT.. => {
-                    clients::serve(sandbox, client - clients::FIRST_CLIENT, &mut buffer)
+                marks::CONTROL => control(sandbox, &mut buffer),
+                marks::FRAMES | marks::DOORBELL => frames(sandbox),
+                marks::LISTENER => sandbox.clients.accept(&sandbox.server.epoll),
+                marks::SIGNALS => sandbox.resized(),
+                client @ marks::FIRST_CLIENT.. => {
+                    clients::serve(sandbox, client - marks::FIRST_CLIENT, &mut buffer)
                 }
                 stream => sandbox.server.events.stream(u32::try_from(stream).unwrap_or(0)),
             };
@@ -372,6 +378,15 @@ fn watch(sandbox: &Sandbox) -> ! {
                 sandbox.log.line(2, &format!("event not delivered: {error}"));
             }
         }
+    }
+}
+
+/// Moves frames.
+fn frames(sandbox: &Sandbox) -> Result<(), Errno> {
+    let server = &sandbox.server;
+    match &server.network {
+        Some(network) => network.serve(&server.memory, &server.events, &server.epoll),
+        None => Ok(()),
     }
 }
 

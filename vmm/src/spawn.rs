@@ -58,6 +58,8 @@ pub struct SandboxSettings {
     pub strace: bool,
     /// Print `timing` lines to the log.
     pub timing: bool,
+    /// It may get a network interface.
+    pub network: bool,
     /// What to run. The first process's arguments are the sandbox process's own as well.
     pub start: hostcall::SandboxSpec,
 }
@@ -199,6 +201,7 @@ pub fn spawn_program(
         streams: fds.streams.iter().map(|fd| inherited.add(*fd)).collect::<io::Result<_>>()?,
         hold: settings.start.hold,
         terminal: fds.terminal.is_some(),
+        network: settings.network,
         start: hostcall::encode_command(&start).map_err(io::Error::other)?,
     };
     let memfd = config_memfd(&config::encode(&config).map_err(io::Error::other)?)?;

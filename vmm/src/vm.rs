@@ -6,12 +6,12 @@
 
 use std::{os::fd::IntoRawFd, os::fd::OwnedFd};
 
-use hostcall::EVENT_VECTOR;
+use hostcall::{EVENT_VECTOR, NET_DOORBELL_PORT};
 use kvm_bindings::{
     KVM_CAP_SPLIT_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_MAX_CPUID_ENTRIES, KvmIrqRouting, Msrs, kvm_enable_cap,
     kvm_irq_routing_entry, kvm_msr_entry, kvm_userspace_memory_region,
 };
-use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::{
@@ -93,6 +93,14 @@ impl Vm {
         self.fd.set_gsi_routing(&routing).kvm("KVM_SET_GSI_ROUTING")?;
         let event = EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK).system("eventfd")?;
         self.fd.register_irqfd(&event, EVENT_GSI).kvm("KVM_IRQFD")?;
+        Ok(event)
+    }
+
+    /// An eventfd that every write to the network's doorbell port signals, without an exit to this process.
+    pub(crate) fn network_doorbell(&self) -> Result<EventFd, Error> {
+        let event = EventFd::new(libc::EFD_CLOEXEC | libc::EFD_NONBLOCK).system("eventfd")?;
+        let port = IoEventAddress::Pio(u64::from(NET_DOORBELL_PORT));
+        self.fd.register_ioevent(&event, &port, NoDatamatch).kvm("KVM_IOEVENTFD")?;
         Ok(event)
     }
 

@@ -222,6 +222,11 @@ hostcalls! {
     /// access would raise a machine check: they lie beyond the end of the file, cannot be read, or there is no room for
     /// them.
     WindowProbe = 66, host: ["madvise", "preadv"];
+
+    /// Starts moving frames. `a0` = gpa of the page of counters, `a1` = of the ring of frames for the sentry, `a2` =
+    /// of the ring of frames from it, all zero and page aligned ([`NET_RING`](crate::NET_RING)). `-ENODEV` without an
+    /// interface, `-EBUSY` the second time.
+    NetworkStart = 72, host: ["recvmsg", "sendmmsg", "epoll_ctl", "write"];
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ bitflags::bitflags! {
         const COMMAND = 1;
         /// [`EventPage::streams`] has bits set.
         const STREAM = 2;
+        /// Frames have come, or there is room for more.
+        const NETWORK = 4;
     }
 }
 

@@ -16,6 +16,7 @@ mod boot;
 mod call;
 mod event;
 mod fs;
+mod net;
 mod spec;
 
 pub use boot::{BOOT_MAGIC, BOOT_VERSION, BootFlags, BootInfo, MAX_CPUS, MAX_REGIONS, MemoryRegion};
@@ -25,6 +26,12 @@ pub use call::{
 };
 pub use event::{EVENT_VECTOR, EventFlags, EventPage, MAX_STREAMS, MISS_VECTOR, MissArea};
 pub use fs::{Attr, DirentHeader, FileSystemStat, SetAttr, SetAttrValid, Timespec};
+pub use net::{
+    NET_ALIGN, NET_CHECKSUM_VALID, NET_CONSUMED, NET_CONSUMER_WAITS, NET_DOORBELL_PORT, NET_FRAME_MAX,
+    NET_FROM_SENTRY, NET_GSO_TCP4, NET_GSO_TCP6, NET_HOST_HEADER, NET_LIST_MAX, NET_NEEDS_CHECKSUM,
+    NET_PRODUCED, NET_PRODUCER_WAITS, NET_RING, NET_SKIP, NET_TO_SENTRY, NetAddress, NetFrame, NetRoute,
+    NetworkSpec, net_record,
+};
 pub use spec::{
     Answer, Command, FilterSpec, MountKind, MountSpec, NodeSpec, ProcessInfo, ProcessSpec, Recipient, Rlimit,
     RootSpec, SandboxSpec, decode_answer, decode_command, encode_answer, encode_command,

@@ -6,7 +6,7 @@
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::Handle;
+use crate::{Handle, NetworkSpec};
 
 /// One resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +179,8 @@ pub enum Command {
         /// Names the command in its answers.
         tag: u64,
     },
+    /// There is a network interface.
+    Network(alloc::boxed::Box<NetworkSpec>),
 }
 
 /// Who gets a signal from outside.
@@ -291,6 +293,7 @@ mod tests {
     use proptest::{collection, prelude::*};
 
     use super::*;
+    use crate::{NetAddress, NetRoute};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         collection::vec(any::<u8>(), 0..40)
@@ -391,6 +394,39 @@ mod tests {
         ]
     }
 
+    prop_compose! {
+        fn network()(
+            name in bytes(),
+            numbers in any::<(u32, [u8; 6], u32)>(),
+            addresses in collection::vec(any::<(core::net::IpAddr, u8)>(), 0..4),
+            gateways in collection::vec(any::<(core::net::IpAddr, Option<core::net::IpAddr>)>(), 0..4),
+        ) -> NetworkSpec {
+            NetworkSpec {
+                name,
+                index: numbers.0,
+                mac: numbers.1,
+                mtu: numbers.2,
+                neighbours: addresses.iter().map(|(addr, _)| (*addr, numbers.1)).collect(),
+                addresses: addresses
+                    .iter()
+                    .map(|&(addr, prefix)| NetAddress { addr, prefix, scope: 0, broadcast: None })
+                    .collect(),
+                routes: gateways
+                    .iter()
+                    .map(|&(to, gateway)| NetRoute {
+                        to,
+                        bits: 0,
+                        gateway,
+                        metric: numbers.0,
+                        source: gateway,
+                        scope: 0,
+                        protocol: 3,
+                    })
+                    .collect(),
+            }
+        }
+    }
+
     fn command() -> impl Strategy<Value = Command> {
         let names = (bytes(), bytes());
         let start = (names, any::<(Handle, bool)>(), collection::vec(mount(), 0..4), process(), extras());
@@ -402,6 +438,7 @@ mod tests {
             (any::<u64>(), process())
                 .prop_map(|(tag, process)| Command::Exec { tag, process: Box::new(process) }),
             any::<u64>().prop_map(|tag| Command::Processes { tag }),
+            network().prop_map(|spec| Command::Network(Box::new(spec))),
             start.prop_map(|((hostname, domainname), (handle, readonly), mounts, process, extras)| {
                 let root = RootSpec { handle, readonly };
                 let (hold, tasks) = (readonly, u64::from(handle));

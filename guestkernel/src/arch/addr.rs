@@ -1,5 +1,7 @@
 //! Guest-physical memory through the direct map, by checked safe wrappers.
 
+use core::sync::atomic::AtomicU64;
+
 use super::{is_physical, phys_to_virt, uaccess};
 
 const PAGE: u64 = 4096;
@@ -40,6 +42,15 @@ pub fn write_phys(addr: PhysAddr, bytes: &[u8]) {
     // SAFETY: `pointer` checked that the target is mapped memory; it belongs to the caller, who owns the
     // frame or the window page.
     unsafe { uaccess::copy_kernel(to, bytes.as_ptr(), bytes.len()) };
+}
+
+/// A word of physical memory that is shared with the host, for good.
+pub fn shared_word(addr: PhysAddr) -> &'static AtomicU64 {
+    let word = pointer(addr, size_of::<u64>()).cast::<u64>();
+    assert!(word.is_aligned(), "a shared word is aligned");
+    // SAFETY: `pointer` checked that it is mapped memory, which stays mapped; the caller's page is given to nobody else
+    // and is only ever accessed atomically.
+    unsafe { AtomicU64::from_ptr(word) }
 }
 
 /// Clears a page.

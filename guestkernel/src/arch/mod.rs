@@ -28,7 +28,7 @@ mod x86_64;
 #[cfg(target_os = "none")]
 pub use x86_64::*;
 
-pub use addr::{PhysAddr, copy_page, read_phys, write_phys, zero_page};
+pub use addr::{PhysAddr, copy_page, read_phys, shared_word, write_phys, zero_page};
 pub use context::{set_user_regs, user_regs};
 pub use current::{CurrentTask, current, set_current, switch, try_current};
 pub use regs::{USER_CS, USER_SS, UserRegs};

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     arch,
     errno::{Errno, Result},
+    net::inet::link,
 };
 
 /// `SYSFS_MAGIC`.
@@ -51,7 +52,7 @@ pub fn root() -> Arc<dyn Inode> {
         Table::new([
             (b"block", DIR, || empty(2)),
             (b"bus", DIR, || empty(3)),
-            (b"class", DIR, || empty(4)),
+            (b"class", DIR, || directory(4, Table::new([(b"net", DIR, interfaces)]))),
             (b"dev", DIR, || empty(5)),
             (b"devices", DIR, || directory(6, Table::new([(b"system", DIR, system)]))),
             (b"firmware", DIR, || empty(7)),
@@ -61,6 +62,71 @@ pub fn root() -> Arc<dyn Inode> {
             (b"power", DIR, || empty(12)),
         ]),
     )
+}
+
+/// Inode number of the first interface's directory.
+const FIRST_INTERFACE: u64 = 1000;
+
+fn interfaces() -> Arc<Node> {
+    Node::new(owner(), 18, 0o755, What::Dir(Box::new(Interfaces)))
+}
+
+/// The directory with all network interfaces.
+struct Interfaces;
+
+impl Names for Interfaces {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let interface = link::by_name(name).ok_or(Errno::ENOENT)?;
+        let ino = FIRST_INTERFACE + u64::from(interface.index) * 100;
+        Ok(Node::new(owner(), ino, 0o755, What::Dir(Box::new(OneInterface(interface)))))
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        for (place, interface) in link::interfaces().iter().enumerate().skip(cookie as usize) {
+            if !emit(place as u64 + 1, DIR, interface.name.as_bytes()) {
+                return;
+            }
+        }
+    }
+}
+
+/// An interface.
+struct OneInterface(&'static link::Interface);
+
+/// The files of an interface.
+const OF_INTERFACE: [&[u8]; 9] =
+    [b"address", b"addr_len", b"carrier", b"flags", b"ifindex", b"iflink", b"mtu", b"operstate", b"type"];
+
+impl Names for OneInterface {
+    fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
+        let place = OF_INTERFACE.iter().position(|known| *known == name).ok_or(Errno::ENOENT)?;
+        let interface = self.0;
+        let read = move || {
+            let loops = interface.flags & link::flag::LOOPBACK != 0;
+            let text = match OF_INTERFACE[place] {
+                b"address" => link::mac_text(interface.mac),
+                b"addr_len" => format!("{}", interface.mac.len()),
+                b"carrier" => "1".into(),
+                // Only what was asked for is shown here: that it runs is not.
+                b"flags" => format!("0x{:x}", interface.flags & !link::flag::RUNNING),
+                b"mtu" => format!("{}", interface.mtu),
+                b"operstate" => if loops { "unknown" } else { "up" }.into(),
+                b"type" => format!("{}", interface.hardware()),
+                _ => format!("{}", interface.index),
+            };
+            format!("{text}\n").into_bytes()
+        };
+        let ino = FIRST_INTERFACE + u64::from(interface.index) * 100 + 1 + place as u64;
+        Ok(Node::new(owner(), ino, 0o444, What::Text(Box::new(move || Ok(read())))))
+    }
+
+    fn list(&self, cookie: u64, emit: &mut dyn FnMut(u64, u8, &[u8]) -> bool) {
+        for (place, name) in OF_INTERFACE.iter().enumerate().skip(cookie as usize) {
+            if !emit(place as u64 + 1, FILE, name) {
+                return;
+            }
+        }
+    }
 }
 
 fn system() -> Arc<Node> {

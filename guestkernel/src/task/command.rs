@@ -16,6 +16,7 @@ use crate::{
     errno::{Errno, Result},
     fs,
     mem::{PAGE_SIZE, frame},
+    net::inet::wire,
     signal::{self, SIGWINCH, SigInfo},
     sync::SpinLock,
     tty,
@@ -72,6 +73,9 @@ pub fn on_host_event() {
         fs::fresh::end();
         run();
     }
+    if flags.contains(EventFlags::NETWORK) {
+        wire::on_event();
+    }
 }
 
 fn run() {
@@ -83,6 +87,11 @@ fn run() {
             Ok(Some(Command::Go)) => start::go(),
             Ok(Some(Command::Exec { tag, process })) => start::exec(tag, process),
             Ok(Some(Command::Processes { tag })) => list(tag),
+            Ok(Some(Command::Network(spec))) => {
+                if let Err(error) = wire::start(&spec) {
+                    log::error!("the network interface: {error}");
+                }
+            }
             Ok(Some(Command::Start(_))) => log::warn!("a second start command is ignored"),
             Ok(None) => return,
             Err(error) => {

@@ -7,6 +7,7 @@ use crate::{
     cli::Global,
     container::{Container, Locked, Record, Status},
     hooks::{self, Point},
+    network,
 };
 
 /// Starts a created container.
@@ -29,6 +30,9 @@ pub(crate) fn start(global: &Global, id: &str) -> Result<i32> {
 pub(crate) fn go(container: &Container, lock: Locked, record: &Record) -> Result<()> {
     let started = hooks::run(container, record, Point::StartContainer).and_then(|()| {
         let client = container.connect()?;
+        if record.network {
+            network::attach(record.pid, &client)?;
+        }
         client.send(&Request::Go, &[]).context("ask the sandbox")?;
         match client.receive().context("sandbox")? {
             Some(Reply::Done) => Ok(()),

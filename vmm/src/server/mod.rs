@@ -18,7 +18,7 @@ use hostcall::{Answer as SentryAnswer, Attr, CallPage, Handle, Hostcall, PAGE_SI
 use rustix::{fd::OwnedFd, io::Errno};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::{events::Events, log::Log, memory::Memory};
+use crate::{events::Events, log::Log, memory::Memory, network::Network};
 use files::Files;
 use handles::Handles;
 use request::Request;
@@ -58,6 +58,8 @@ pub(crate) struct Server {
     pub(crate) files: Files,
     pub(crate) streams: Streams,
     pub(crate) epoll: OwnedFd,
+    /// Where the container may have a network.
+    pub(crate) network: Option<Network>,
     /// Guest-physical address of the first call page.
     pub(crate) calls: u64,
     pub(crate) cpus: u32,
@@ -224,6 +226,10 @@ impl Server {
             }
             Request::WindowProbe { window, len, write } => done(self.memory.probe_window(window, len, write)),
             Request::WindowUnmap { window, len } => done(self.memory.unmap_window(window, len)),
+            Request::NetworkStart { areas } => {
+                let network = self.network.as_ref().ok_or(Errno::NODEV)?;
+                done(network.start(&self.memory, areas))
+            }
         }
     }
 }

@@ -154,6 +154,7 @@ pub enum Request<'a> {
     WindowMap { file: Handle, offset: u64, len: u64, window: u64, writable: bool },
     WindowUnmap { window: u64, len: u64 },
     WindowProbe { window: u64, len: u64, write: bool },
+    NetworkStart { areas: [u64; 3] },
 }
 
 /// A checked list of handles.
@@ -319,6 +320,7 @@ impl<'a> Request<'a> {
             },
             Hostcall::WindowProbe => Self::WindowProbe { window: a[0], len: a[1], write: boolean(a[2])? },
             Hostcall::WindowUnmap => Self::WindowUnmap { window: a[0], len: a[1] },
+            Hostcall::NetworkStart => Self::NetworkStart { areas: [a[0], a[1], a[2]] },
         })
     }
 }

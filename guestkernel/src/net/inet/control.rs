@@ -120,9 +120,9 @@ pub fn item(level: i32, kind: u32, data: &[u8]) -> Item {
 
 /// `IP_PKTINFO`: where a packet came in and what it was sent to.
 #[must_use]
-pub fn packet_info(to: IpAddr, v6: bool) -> Item {
+pub fn packet_info(to: IpAddr, from: IpAddr, v6: bool) -> Item {
     let mut data = Vec::new();
-    let index = link::LO.index.to_ne_bytes();
+    let index = link::index_for(to, from).to_ne_bytes();
     if v6 {
         data.extend_from_slice(&to_v6(to).octets());
         data.extend_from_slice(&index);

@@ -27,8 +27,6 @@ const SIOCGIFMAP: u32 = 0x8970;
 /// Those that change an interface or a route.
 const CHANGES: [u32; 12] =
     [0x890b, 0x890c, 0x8914, 0x8916, 0x8918, 0x891a, 0x891c, 0x8922, 0x8923, 0x8924, 0x8936, 0x8943];
-/// `ARPHRD_LOOPBACK`.
-const ARPHRD_LOOPBACK: u16 = 772;
 
 /// Bytes of a `struct ifreq`, and of the name in it.
 const IFREQ: usize = 40;
@@ -77,8 +75,13 @@ fn answer(request: u32, ifreq: &mut [u8; IFREQ]) -> Result<()> {
             ifreq[NAME..NAME + 2].copy_from_slice(&flags.to_ne_bytes());
         }
         SIOCGIFADDR | SIOCGIFDSTADDR => put_address(ifreq, addr),
-        // It has none.
-        SIOCGIFBRDADDR => put_address(ifreq, Ipv4Addr::UNSPECIFIED),
+        SIOCGIFBRDADDR => {
+            let broadcast = interface.addresses.iter().find_map(|assigned| match assigned.broadcast {
+                Some(IpAddr::V4(addr)) => Some(addr),
+                _ => None,
+            });
+            put_address(ifreq, broadcast.unwrap_or(Ipv4Addr::UNSPECIFIED));
+        }
         SIOCGIFNETMASK => {
             let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
             put_address(ifreq, Ipv4Addr::from(mask));
@@ -90,7 +93,8 @@ fn answer(request: u32, ifreq: &mut [u8; IFREQ]) -> Result<()> {
         SIOCGIFMAP => ifreq[NAME..].fill(0),
         SIOCGIFHWADDR => {
             ifreq[NAME..].fill(0);
-            ifreq[NAME..NAME + 2].copy_from_slice(&ARPHRD_LOOPBACK.to_ne_bytes());
+            ifreq[NAME..NAME + 2].copy_from_slice(&interface.hardware().to_ne_bytes());
+            ifreq[NAME + 2..NAME + 8].copy_from_slice(&interface.mac);
         }
         _ => return Err(Errno::ENOTTY),
     }

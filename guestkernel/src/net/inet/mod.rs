@@ -14,6 +14,7 @@ pub mod proc;
 pub mod settings;
 pub mod table;
 pub mod tcp;
+pub mod wire;
 
 use alloc::sync::Arc;
 use core::net::IpAddr;

@@ -1,14 +1,18 @@
 //! `/proc/net`: what there is of Internet sockets and interfaces, as text.
 
 use alloc::{format, string::String, vec::Vec};
-use core::{fmt::Write, net::IpAddr};
+use core::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr},
+    sync::atomic::Ordering,
+};
 
 use super::{
     address::{Endpoint, to_v6},
     datagram::{self, Shown},
     link,
     table::Table,
-    tcp,
+    tcp, wire,
 };
 use crate::net::common;
 
@@ -102,11 +106,13 @@ pub fn dev() -> Vec<u8> {
          compressed\n",
     );
     for interface in link::interfaces() {
-        let (packets, bytes) = interface.traffic.read();
+        let ((packets, bytes), (out, sent)) =
+            (interface.traffic.received.read(), interface.traffic.sent.read());
         let name = interface.name;
+        let dropped = interface.traffic.dropped.load(Ordering::Relaxed);
         let _ = writeln!(
             text,
-            "{name:>6}: {bytes:7} {packets:7} {0:4} {0:4} {0:4} {0:5} {0:10} {0:9} {bytes:8} {packets:7} {0:4} {0:4} \
+            "{name:>6}: {bytes:7} {packets:7} {0:4} {dropped:4} {0:4} {0:5} {0:10} {0:9} {sent:8} {out:7} {0:4} {0:4} \
              {0:4} {0:5} {0:7} {0:10}",
             0
         );
@@ -114,20 +120,48 @@ pub fn dev() -> Vec<u8> {
     text.into_bytes()
 }
 
-/// `route`: what leads elsewhere, which nothing does.
+/// `route`: what leads elsewhere.
 #[must_use]
 pub fn route() -> Vec<u8> {
+    const UP: u32 = 1;
+    const GATEWAY: u32 = 2;
+    const HOST: u32 = 4;
     let header = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
-    line(header, false, UDP_WIDTH).into_bytes()
+    let mut text = line(header, false, UDP_WIDTH);
+    let word = |addr: Ipv4Addr| u32::from_ne_bytes(addr.octets());
+    let Some(wire) = link::wire() else { return text.into_bytes() };
+    for route in wire.routes {
+        let IpAddr::V4(to) = route.to else { continue };
+        let gateway = match route.gateway {
+            Some(IpAddr::V4(gateway)) => gateway,
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        let mut flags = UP;
+        flags |= if route.gateway.is_some() { GATEWAY } else { 0 };
+        flags |= if route.bits == 32 { HOST } else { 0 };
+        let mask = Ipv4Addr::from(u32::MAX.checked_shl(32 - u32::from(route.bits)).unwrap_or(0));
+        let entry = format!(
+            "{}\t{:08X}\t{:08X}\t{flags:04X}\t0\t0\t{}\t{:08X}\t0\t0\t0",
+            wire.name,
+            word(to),
+            word(gateway),
+            route.metric,
+            word(mask)
+        );
+        text.push_str(&line(&entry, false, UDP_WIDTH));
+    }
+    text.into_bytes()
 }
 
-/// `snmp`: what is counted of the protocols; a loopback loses and repeats nothing.
+/// `snmp`: what is counted of the protocols.
 #[must_use]
 pub fn snmp() -> Vec<u8> {
-    let (packets, _) = link::LO.traffic.read();
+    let all = link::interfaces();
+    let received: u64 = all.iter().map(|one| one.traffic.received.read().0).sum();
+    let sent: u64 = all.iter().map(|one| one.traffic.sent.read().0).sum();
     let established = tcp::proc::established();
     format!(
-        "Ip: Forwarding DefaultTTL InReceives InDelivers OutRequests\nIp: 2 64 {packets} {packets} {packets}\n\
+        "Ip: Forwarding DefaultTTL InReceives InDelivers OutRequests\nIp: 2 64 {received} {received} {sent}\n\
          Tcp: RtoAlgorithm RtoMin RtoMax MaxConn CurrEstab\nTcp: 1 200 120000 -1 {established}\n"
     )
     .into_bytes()
@@ -136,13 +170,27 @@ pub fn snmp() -> Vec<u8> {
 /// `arp`.
 #[must_use]
 pub fn arp() -> Vec<u8> {
-    b"IP address       HW type     Flags       HW address            Mask     Device\n".to_vec()
+    let mut text =
+        String::from("IP address       HW type     Flags       HW address            Mask     Device\n");
+    let Some(wire) = link::wire() else { return text.into_bytes() };
+    for (addr, mac) in wire::neighbour::list() {
+        let IpAddr::V4(addr) = addr else { continue };
+        let flags = if mac.is_some() { 2 } else { 0 };
+        let mac = link::mac_text(mac.unwrap_or_default());
+        let _ = writeln!(text, "{addr:<16} 0x1         0x{flags:x}         {mac}     *        {}", wire.name);
+    }
+    text.into_bytes()
 }
 
 /// `if_inet6`.
 #[must_use]
 pub fn if_inet6() -> Vec<u8> {
-    const SCOPE_HOST: u8 = 0x10;
+    // What Linux calls an address of this host, of this link, and of the world.
+    let scope = |scope: u8| match scope {
+        link::SCOPE_HOST => 0x10,
+        253 => 0x20,
+        _ => 0,
+    };
     const PERMANENT: u8 = 0x80;
     let mut text = String::new();
     for interface in link::interfaces() {
@@ -150,10 +198,11 @@ pub fn if_inet6() -> Vec<u8> {
             if let IpAddr::V6(addr) = assigned.addr {
                 let _ = writeln!(
                     text,
-                    "{:032x} {:02x} {:02x} {SCOPE_HOST:02x} {PERMANENT:02x} {:>8}",
+                    "{:032x} {:02x} {:02x} {:02x} {PERMANENT:02x} {:>8}",
                     u128::from(addr),
                     interface.index,
                     assigned.prefix,
+                    scope(assigned.scope),
                     interface.name
                 );
             }

@@ -10,7 +10,8 @@ use crate::{
         AF_INET, AF_INET6, AF_UNSPEC,
         inet::{
             capable,
-            link::{self, Interface},
+            link::{self, Interface, SCOPE_HOST},
+            wire::neighbour,
         },
     },
     task::cred::Caps,
@@ -22,6 +23,7 @@ const NEWADDR: u16 = 20;
 const GETADDR: u16 = 22;
 const NEWROUTE: u16 = 24;
 const GETROUTE: u16 = 26;
+const NEWNEIGH: u16 = 28;
 const GETNEIGH: u16 = 30;
 /// The highest type.
 const LAST: u16 = 123;
@@ -29,8 +31,6 @@ const LAST: u16 = 123;
 const IFINFO: usize = 16;
 const RTMSG: usize = 12;
 
-const ARPHRD_LOOPBACK: u16 = 772;
-const SCOPE_HOST: u8 = 254;
 const PERMANENT: u8 = 0x80;
 const TABLE_MAIN: u8 = 254;
 const TABLE_LOCAL: u8 = 255;
@@ -86,8 +86,7 @@ pub(super) fn answer(request: &Request<'_>, port: u32) -> Result<Option<Messages
         }
         (GETROUTE, true) => writer.routes(&mut out, family),
         (GETROUTE, false) => writer.route_to(&mut out, request.payload(), family)?,
-        // There are no neighbours.
-        (GETNEIGH, true) => {}
+        (GETNEIGH, true) => writer.neighbours(&mut out, family),
         _ => return Err(Errno::EOPNOTSUPP),
     }
     Ok(Some(out))
@@ -116,10 +115,13 @@ struct Route {
     kind: u8,
     source: Option<IpAddr>,
     priority: Option<u32>,
+    gateway: Option<IpAddr>,
+    protocol: u8,
+    interface: u32,
 }
 
 /// The routes that the loopback interface has.
-fn all_routes() -> [Route; 5] {
+fn loopback_routes() -> [Route; 5] {
     let lo = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let v4 = |to: [u8; 4], bits, kind, scope| Route {
         to: IpAddr::from(to),
@@ -129,6 +131,9 @@ fn all_routes() -> [Route; 5] {
         kind,
         source: Some(lo),
         priority: None,
+        gateway: None,
+        protocol: PROTOCOL_KERNEL,
+        interface: link::LO.index,
     };
     let v6 = |table, kind, priority| Route {
         to: IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -138,6 +143,9 @@ fn all_routes() -> [Route; 5] {
         kind,
         source: None,
         priority: Some(priority),
+        gateway: None,
+        protocol: PROTOCOL_KERNEL,
+        interface: link::LO.index,
     };
     [
         v4([127, 0, 0, 0], 8, TYPE_LOCAL, SCOPE_HOST),
@@ -146,6 +154,38 @@ fn all_routes() -> [Route; 5] {
         v6(TABLE_MAIN, TYPE_UNICAST, 256),
         v6(TABLE_LOCAL, TYPE_LOCAL, 0),
     ]
+}
+
+/// All routes: those of the main table that the wire has, and for each address that it is local.
+fn all_routes() -> Vec<Route> {
+    let mut routes = Vec::from(loopback_routes());
+    let Some(wire) = link::wire() else { return routes };
+    let given = wire.routes.iter().map(|route| Route {
+        to: route.to,
+        bits: route.bits,
+        table: TABLE_MAIN,
+        scope: route.scope,
+        kind: TYPE_UNICAST,
+        source: route.source,
+        priority: (route.metric != 0).then_some(route.metric),
+        gateway: route.gateway,
+        protocol: route.protocol,
+        interface: wire.index,
+    });
+    let local = wire.addresses.iter().map(|assigned| Route {
+        to: assigned.addr,
+        bits: if assigned.addr.is_ipv6() { 128 } else { 32 },
+        table: TABLE_LOCAL,
+        scope: if assigned.addr.is_ipv6() { SCOPE_UNIVERSE } else { SCOPE_HOST },
+        kind: TYPE_LOCAL,
+        source: Some(assigned.addr).filter(IpAddr::is_ipv4),
+        priority: assigned.addr.is_ipv6().then_some(0),
+        gateway: None,
+        protocol: PROTOCOL_KERNEL,
+        interface: wire.index,
+    });
+    routes.extend(given.chain(local));
+    routes
 }
 
 fn octets(addr: IpAddr) -> Vec<u8> {
@@ -174,14 +214,15 @@ impl Writer {
     fn link(&self, out: &mut Messages, interface: &Interface) {
         self.begin(out, NEWLINK);
         out.put(&[0, 0]);
-        out.put(&ARPHRD_LOOPBACK.to_ne_bytes());
+        out.put(&interface.hardware().to_ne_bytes());
         out.put(&interface.index.to_ne_bytes());
         out.put(&(interface.flags | link::flag::LOWER_UP).to_ne_bytes());
         out.put(&0u32.to_ne_bytes());
         out.text(ifla::IFNAME, interface.name);
         out.number(ifla::TXQLEN, 1000);
-        // Unknown, as of every interface without a cable.
-        out.attribute(ifla::OPERSTATE, &[0]);
+        // Unknown, as of every interface without a cable; or up.
+        let loops = interface.flags & link::flag::LOOPBACK != 0;
+        out.attribute(ifla::OPERSTATE, &[if loops { 0 } else { 6 }]);
         out.attribute(ifla::LINKMODE, &[0]);
         out.number(ifla::MTU, interface.mtu);
         out.number(ifla::GROUP, 0);
@@ -190,11 +231,12 @@ impl Writer {
         out.number(ifla::NUM_RX_QUEUES, 1);
         out.attribute(ifla::CARRIER, &[1]);
         out.text(ifla::QDISC, "noqueue");
-        out.attribute(ifla::ADDRESS, &[0; 6]);
-        out.attribute(ifla::BROADCAST, &[0; 6]);
-        let (packets, bytes) = interface.traffic.read();
+        out.attribute(ifla::ADDRESS, &interface.mac);
+        out.attribute(ifla::BROADCAST, &[if loops { 0 } else { 0xff }; 6]);
+        let ((packets, bytes), (out_packets, out_bytes)) =
+            (interface.traffic.received.read(), interface.traffic.sent.read());
         let mut stats = [0u64; 24];
-        [stats[0], stats[1], stats[2], stats[3]] = [packets, packets, bytes, bytes];
+        [stats[0], stats[1], stats[2], stats[3]] = [packets, out_packets, bytes, out_bytes];
         let stats: Vec<u8> = stats.iter().flat_map(|word| word.to_ne_bytes()).collect();
         out.attribute(ifla::STATS64, &stats);
     }
@@ -203,6 +245,7 @@ impl Writer {
         const ADDRESS: u16 = 1;
         const LOCAL: u16 = 2;
         const LABEL: u16 = 3;
+        const BROADCAST: u16 = 4;
         const CACHEINFO: u16 = 6;
         const FLAGS: u16 = 8;
         for assigned in interface.addresses {
@@ -211,11 +254,14 @@ impl Writer {
                 continue;
             }
             self.begin(out, NEWADDR);
-            out.put(&[of as u8, assigned.prefix, PERMANENT, SCOPE_HOST]);
+            out.put(&[of as u8, assigned.prefix, PERMANENT, assigned.scope]);
             out.put(&interface.index.to_ne_bytes());
             out.attribute(ADDRESS, &octets(assigned.addr));
             if of == AF_INET {
                 out.attribute(LOCAL, &octets(assigned.addr));
+                if let Some(broadcast) = assigned.broadcast {
+                    out.attribute(BROADCAST, &octets(broadcast));
+                }
                 out.text(LABEL, interface.name);
             }
             out.number(FLAGS, PERMANENT.into());
@@ -229,6 +275,7 @@ impl Writer {
     fn route(&self, out: &mut Messages, route: &Route) {
         const DST: u16 = 1;
         const OIF: u16 = 4;
+        const GATEWAY: u16 = 5;
         const PRIORITY: u16 = 6;
         const PREFSRC: u16 = 7;
         const TABLE: u16 = 15;
@@ -239,20 +286,48 @@ impl Writer {
             0,
             0,
             route.table,
-            PROTOCOL_KERNEL,
+            route.protocol,
             route.scope,
             route.kind,
         ]);
         out.put(&0u32.to_ne_bytes());
         out.number(TABLE, route.table.into());
-        out.attribute(DST, &octets(route.to));
+        if route.bits != 0 {
+            out.attribute(DST, &octets(route.to));
+        }
+        if let Some(gateway) = route.gateway {
+            out.attribute(GATEWAY, &octets(gateway));
+        }
         if let Some(priority) = route.priority {
             out.number(PRIORITY, priority);
         }
         if let Some(source) = route.source {
             out.attribute(PREFSRC, &octets(source));
         }
-        out.number(OIF, link::LO.index);
+        out.number(OIF, route.interface);
+    }
+
+    fn neighbours(&self, out: &mut Messages, family: u16) {
+        const DST: u16 = 1;
+        const ADDRESS: u16 = 2;
+        /// States: nobody has answered yet, or somebody has.
+        const INCOMPLETE: u16 = 1;
+        const REACHABLE: u16 = 2;
+        let Some(wire) = link::wire() else { return };
+        for (addr, mac) in neighbour::list() {
+            if family != AF_UNSPEC && family != family_of(addr) {
+                continue;
+            }
+            self.begin(out, NEWNEIGH);
+            out.put(&[family_of(addr) as u8, 0, 0, 0]);
+            out.put(&wire.index.to_ne_bytes());
+            out.put(&(if mac.is_some() { REACHABLE } else { INCOMPLETE }).to_ne_bytes());
+            out.put(&[0, TYPE_UNICAST]);
+            out.attribute(DST, &octets(addr));
+            if let Some(mac) = mac {
+                out.attribute(ADDRESS, &mac);
+            }
+        }
     }
 
     fn routes(&self, out: &mut Messages, family: u16) {
@@ -281,16 +356,23 @@ impl Writer {
             _ => return Err(Errno::EOPNOTSUPP),
         };
         let source = link::source_for(to)?;
+        let local = link::is_local(to);
         self.route(
             out,
             &Route {
                 to,
                 bits: if to.is_ipv6() { 128 } else { 32 },
-                table: TABLE_LOCAL,
+                table: if local { TABLE_LOCAL } else { TABLE_MAIN },
                 scope: SCOPE_UNIVERSE,
-                kind: TYPE_LOCAL,
+                kind: if local { TYPE_LOCAL } else { TYPE_UNICAST },
                 source: Some(source),
                 priority: None,
+                gateway: if local { None } else { Some(link::path(to)?.next).filter(|next| *next != to) },
+                protocol: 0,
+                interface: match link::wire() {
+                    Some(wire) if !local => wire.index,
+                    _ => link::LO.index,
+                },
             },
         );
         Ok(())

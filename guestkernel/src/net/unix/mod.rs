@@ -366,6 +366,8 @@ impl Socket for UnixSocket {
         let value = match request {
             SIOCOUTQ => self.core.charged(),
             FIONREAD => self.readable_bytes()?,
+            // What is asked of interfaces, any socket answers: if_nametoindex(3) asks one of this family.
+            0x8910..=0x8970 => return super::inet::ioctl::interface(request, arg),
             _ => return Err(Errno::ENOTTY),
         };
         uaccess::put(arg, &i32::try_from(value).unwrap_or(i32::MAX))?;

@@ -23,7 +23,7 @@ pub(super) fn echo_types(v6: bool) -> (u8, u8) {
 }
 
 /// The Internet checksum (RFC 1071) of some pieces; all but the last have an even length.
-pub(super) fn checksum(pieces: &[&[u8]]) -> u16 {
+pub(in crate::net::inet) fn checksum(pieces: &[&[u8]]) -> u16 {
     let mut sum = 0u64;
     for piece in pieces {
         let (words, rest) = piece.as_chunks::<2>();
@@ -78,7 +78,7 @@ impl Packet<'_> {
 }
 
 /// The checksum of an ICMP message; IPv6's covers the addresses too.
-pub(super) fn icmp_checksum(from: IpAddr, to: IpAddr, payload: &[u8]) -> u16 {
+pub(in crate::net::inet) fn icmp_checksum(from: IpAddr, to: IpAddr, payload: &[u8]) -> u16 {
     let (IpAddr::V6(from), IpAddr::V6(to)) = (from, to) else { return checksum(&[payload]) };
     let len = (payload.len() as u32).to_be_bytes();
     checksum(&[&from.octets(), &to.octets(), &len, &[0, 0, 0, IPPROTO_ICMPV6 as u8], payload])
@@ -110,18 +110,22 @@ pub(super) fn arrive(packet: &Packet<'_>) {
     }
 }
 
-fn show_to_raw(packet: &Packet<'_>) {
+/// Raw sockets see a packet. Whether one did.
+pub(super) fn show_to_raw(packet: &Packet<'_>) -> bool {
+    let mut seen = false;
     for socket in RAW.claimants(packet.protocol.into()) {
         if socket.is_v6() == packet.to.is_ipv6() && socket.wants(packet) {
             let v6 = packet.to.is_ipv6();
             let data = if v6 { packet.payload.to_vec() } else { packet.with_header() };
             socket.deliver(packet.message(data));
+            seen = true;
         }
     }
+    seen
 }
 
 /// An echo's reply goes to the socket whose port it names.
-fn answer_ping(packet: &Packet<'_>) {
+pub(super) fn answer_ping(packet: &Packet<'_>) {
     let ident = u16::from_be_bytes([packet.payload[4], packet.payload[5]]);
     let to = Endpoint { port: ident, addr: packet.to };
     if let Some(socket) = PING.find(to, 0, |_| Some(0)) {
@@ -132,6 +136,12 @@ fn answer_ping(packet: &Packet<'_>) {
 impl Datagram {
     /// Whether a raw socket is bound and connected so that it sees this packet.
     fn wants(&self, packet: &Packet<'_>) -> bool {
+        let icmp = self.what == Kind::Raw(if packet.to.is_ipv6() { IPPROTO_ICMPV6 } else { IPPROTO_ICMP });
+        if let Some(&kind) = packet.payload.first().filter(|_| icmp)
+            && self.unwanted.lock()[usize::from(kind >> 5)] & 1 << (kind & 31) != 0
+        {
+            return false;
+        }
         let inner = self.inner.lock();
         matches!(self.what, Kind::Raw(_))
             && (inner.local.addr.is_unspecified() || inner.local.addr == packet.to)

@@ -5,11 +5,17 @@
 //!
 //! Locks: one socket's `inner`, a leaf. The tables of ports are locked with none held.
 
+mod arrive;
 mod icmp;
 mod receive;
 mod send;
 #[cfg(test)]
 mod tests;
+
+pub(super) use self::{
+    arrive::{arrive_icmp, arrive_udp, failed, show_raw},
+    icmp::{checksum, icmp_checksum},
+};
 
 use alloc::{
     collections::VecDeque,
@@ -41,6 +47,11 @@ use crate::{
     sync::SpinLock,
     uio::{Sink, Source},
 };
+
+/// Levels of the options of raw sockets of ICMP, and their one option (`ICMP_FILTER`, `ICMP6_FILTER`).
+const SOL_ICMPV6: i32 = 58;
+const SOL_RAW: i32 = 255;
+const ICMP_FILTER: u32 = 1;
 
 /// What kind of packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +117,8 @@ pub struct Datagram {
     uid: AtomicU32,
     values: Values,
     inner: SpinLock<Inner>,
+    /// Types of ICMP that a raw socket does not want to see, a bit each.
+    unwanted: SpinLock<[u32; 8]>,
     /// Messages in the queue.
     queued: AtomicUsize,
     /// Failures in the other.
@@ -142,6 +155,7 @@ pub fn create(v6: bool, what: Kind) -> Result<Arc<Datagram>> {
             failures: VecDeque::new(),
             dead: false,
         }),
+        unwanted: SpinLock::new([0; 8]),
         queued: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         dropped: AtomicU64::new(0),
@@ -413,6 +427,16 @@ impl Socket for Datagram {
             (SOL_IP, ip::ADD_MEMBERSHIP) | (SOL_IPV6, ip6::JOIN_GROUP) => return Err(Errno::ENODEV),
             (SOL_IP, ip::DROP_MEMBERSHIP) | (SOL_IPV6, ip6::LEAVE_GROUP) => return Err(Errno::EADDRNOTAVAIL),
             (SOL_IP | SOL_IPV6, _) => {}
+            (SOL_ICMPV6, ICMP_FILTER) if self.what == Kind::Raw(IPPROTO_ICMPV6) && self.is_v6() => {
+                let unwanted: [u32; 8] = value.get()?;
+                *self.unwanted.lock() = unwanted;
+                return Ok(());
+            }
+            (SOL_RAW, ICMP_FILTER) if self.what == Kind::Raw(IPPROTO_ICMP) => {
+                let unwanted: u32 = value.get()?;
+                self.unwanted.lock()[0] = unwanted;
+                return Ok(());
+            }
             _ => return Err(Errno::ENOPROTOOPT),
         }
         self.values.set(level, name, value)
@@ -420,14 +444,21 @@ impl Socket for Datagram {
 
     fn option(&self, level: i32, name: u32, to: OptionOut) -> Result<()> {
         let to = to.measured()?;
-        let connected = self.inner.lock().remote.is_some();
+        let remote = self.inner.lock().remote;
         match (level, name) {
             (SOL_IPV6, _) if !self.is_v6() => Err(Errno::EOPNOTSUPP),
-            (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) if connected => {
-                options::put(level, link::LO.mtu as i32, to)
+            (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) => {
+                options::put(level, link::mtu_for(remote.ok_or(Errno::ENOTCONN)?.addr) as i32, to)
             }
-            (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) => Err(Errno::ENOTCONN),
             (SOL_IP | SOL_IPV6, _) => self.values.get(level, name, to),
+            (SOL_ICMPV6, ICMP_FILTER) if self.what == Kind::Raw(IPPROTO_ICMPV6) && self.is_v6() => {
+                let unwanted = *self.unwanted.lock();
+                to.put(&unwanted)
+            }
+            (SOL_RAW, ICMP_FILTER) if self.what == Kind::Raw(IPPROTO_ICMP) => {
+                let unwanted = self.unwanted.lock()[0];
+                to.put(&unwanted)
+            }
             _ if self.is_v6() => Err(Errno::ENOPROTOOPT),
             _ => Err(Errno::EOPNOTSUPP),
         }

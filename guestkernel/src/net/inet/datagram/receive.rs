@@ -91,7 +91,7 @@ impl Datagram {
         // A socket of AF_INET6 is told in IPv6's words, of packets of IPv4 too in IPv4's.
         if self.is_v6() {
             if self.values.flag(SOL_IPV6, ip6::RECVPKTINFO) {
-                put(packet_info(message.to, true));
+                put(packet_info(message.to, message.from.addr, true));
             }
             if message.to.is_ipv6() {
                 if self.values.flag(SOL_IPV6, ip6::RECVHOPLIMIT) {
@@ -104,7 +104,7 @@ impl Datagram {
             }
         }
         if self.values.flag(SOL_IP, ip::PKTINFO) {
-            put(packet_info(message.to, false));
+            put(packet_info(message.to, message.from.addr, false));
         }
         if self.values.flag(SOL_IP, ip::RECVTTL) {
             put(item(SOL_IP, ip::TTL, &ttl.to_ne_bytes()));

@@ -1,10 +1,11 @@
 //! Sending a packet.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::{net::IpAddr, sync::atomic::Ordering};
+use core::net::IpAddr;
 
 use super::{
     Datagram, Failure, Kind, Message, UDP,
+    arrive::{is_outside, udp_header},
     icmp::{self, Packet},
 };
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     net::{
         MsgFlags, Sending, half,
         inet::{
-            IPPROTO_ICMP, IPPROTO_ICMPV6,
+            IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP,
             address::{self, Endpoint},
             control::{self, Said},
             link,
@@ -30,7 +31,7 @@ const UDP_HEADER: usize = 8;
 /// `IPPROTO_RAW`: the header comes from ring 3.
 const IPPROTO_RAW: i32 = 255;
 /// Most failures that are kept.
-const FAILURES_MAX: usize = 64;
+pub(super) const FAILURES_MAX: usize = 64;
 
 /// Memory of a packet as Linux counts it: a descriptor and one piece with room for headers.
 pub(super) fn charge(len: usize) -> usize {
@@ -76,9 +77,9 @@ impl Datagram {
         }
         let (ttl, tos) = self.ttl_and_tos(v6, &said);
         match self.what {
-            Kind::Udp => self.send_udp(data, to, source_addr, ttl, tos),
+            Kind::Udp => self.send_udp(data, to, source_addr, ttl, tos)?,
             Kind::Ping => self.send_echo(data, to.addr, source_addr, ttl, tos)?,
-            Kind::Raw(_) if header => send_with_header(&data, to.addr, source_addr)?,
+            Kind::Raw(_) if header => self.send_with_header(&data, to.addr, source_addr)?,
             Kind::Raw(protocol) => self.send_raw(data, to.addr, source_addr, protocol as u8, ttl, tos)?,
         }
         Ok(len)
@@ -113,6 +114,10 @@ impl Datagram {
             (inner.local.addr, inner.has_own_address)
         };
         let addr = said.source.unwrap_or(if own && link::is_local(local) { local } else { found });
+        // As Linux: nothing leaves from an address of the loopback.
+        if is_outside(to.addr) && matches!(addr, IpAddr::V4(addr) if addr.is_loopback()) {
+            return Err(Errno::EINVAL);
+        }
         if addr.is_ipv4() == to.addr.is_ipv4() { Ok(addr) } else { Err(Errno::ENETUNREACH) }
     }
 
@@ -126,9 +131,13 @@ impl Datagram {
         (said.ttl.unwrap_or(ttl), said.tos.unwrap_or(tos))
     }
 
-    fn send_udp(&self, data: Vec<u8>, to: Endpoint, source: IpAddr, ttl: u8, tos: u8) {
-        link::LO.traffic.count(1, data.len() + icmp::IP_HEADER + UDP_HEADER);
+    fn send_udp(&self, data: Vec<u8>, to: Endpoint, source: IpAddr, ttl: u8, tos: u8) -> Result<()> {
         let from = Endpoint { addr: source, port: self.inner.lock().local.port };
+        if is_outside(to.addr) {
+            let head = udp_header(from, to, &data);
+            return self.send_out((source, to.addr), (IPPROTO_UDP as u8, ttl, tos), [&head, &data]);
+        }
+        link::LO.traffic.count(1, data.len() + icmp::IP_HEADER + UDP_HEADER);
         let message = |data: Vec<u8>| Message {
             charge: charge(data.len()),
             data,
@@ -145,12 +154,13 @@ impl Datagram {
                     socket.deliver(message(data.clone()));
                 }
             }
-            return;
+            return Ok(());
         }
         match receiver(to, from) {
             Some(socket) => socket.deliver(message(data)),
             None => self.unreachable(data, to),
         }
+        Ok(())
     }
 
     /// Nobody has the port: what comes back says so.
@@ -161,18 +171,8 @@ impl Datagram {
         } else {
             self.values.flag(SOL_IP, ip::RECVERR)
         };
-        {
-            let mut inner = self.inner.lock();
-            if wants && inner.failures.len() < FAILURES_MAX {
-                let (kind, code) = if v6 { (1, 4) } else { (3, 3) };
-                inner.failures.push_back(Failure { errno: Errno::ECONNREFUSED, kind, code, data, to });
-                self.failed.store(true, Ordering::SeqCst);
-            } else if inner.remote.is_none() {
-                return;
-            }
-        }
-        self.core.set_error(Errno::ECONNREFUSED);
-        self.core.changed();
+        let (kind, code) = if v6 { (1, 4) } else { (3, 3) };
+        self.tell_failure(Failure { errno: Errno::ECONNREFUSED, kind, code, data, to }, wants, true);
     }
 
     fn send_echo(&self, mut data: Vec<u8>, to: IpAddr, from: IpAddr, ttl: u8, tos: u8) -> Result<()> {
@@ -186,7 +186,21 @@ impl Datagram {
         let sum = icmp::icmp_checksum(from, to, &data);
         data[2..4].copy_from_slice(&sum.to_be_bytes());
         let protocol = if v6 { IPPROTO_ICMPV6 } else { IPPROTO_ICMP } as u8;
-        icmp::arrive(&Packet { from, to, protocol, ttl, tos, payload: &data });
+        self.send_packet_of((from, to), (protocol, ttl, tos), &data)
+    }
+
+    /// Sends a packet that is complete but for IP's header.
+    fn send_packet_of(
+        &self,
+        (from, to): (IpAddr, IpAddr),
+        words: (u8, u8, u8),
+        payload: &[u8],
+    ) -> Result<()> {
+        if is_outside(to) {
+            return self.send_out((from, to), words, [payload, &[]]);
+        }
+        let (protocol, ttl, tos) = words;
+        icmp::arrive(&Packet { from, to, protocol, ttl, tos, payload });
         Ok(())
     }
 
@@ -208,27 +222,24 @@ impl Datagram {
             let sum = icmp::icmp_checksum(from, to, &data);
             data[2..4].copy_from_slice(&sum.to_be_bytes());
         }
-        icmp::arrive(&Packet { from, to, protocol, ttl, tos, payload: &data });
-        Ok(())
+        self.send_packet_of((from, to), (protocol, ttl, tos), &data)
     }
-}
 
-/// Sends what has its IPv4 header.
-fn send_with_header(data: &[u8], to: IpAddr, source: IpAddr) -> Result<()> {
-    let header = data.get(..icmp::IP_HEADER).ok_or(Errno::EINVAL)?;
-    let header_len = usize::from(header[0] & 0xf) * 4;
-    if header_len < icmp::IP_HEADER || header_len > data.len() {
-        return Err(Errno::EINVAL);
+    /// Sends what has its IPv4 header.
+    fn send_with_header(&self, data: &[u8], to: IpAddr, source: IpAddr) -> Result<()> {
+        let header = data.get(..icmp::IP_HEADER).ok_or(Errno::EINVAL)?;
+        let header_len = usize::from(header[0] & 0xf) * 4;
+        if header_len < icmp::IP_HEADER || header_len > data.len() {
+            return Err(Errno::EINVAL);
+        }
+        let said = [header[12], header[13], header[14], header[15]];
+        let from = if said == [0; 4] { source } else { IpAddr::from(said) };
+        self.send_packet_of((from, to), (header[9], header[8], header[1]), &data[header_len..])
     }
-    let said = [header[12], header[13], header[14], header[15]];
-    let from = if said == [0; 4] { source } else { IpAddr::from(said) };
-    let (tos, ttl, protocol) = (header[1], header[8], header[9]);
-    icmp::arrive(&Packet { from, to, protocol, ttl, tos, payload: &data[header_len..] });
-    Ok(())
 }
 
 /// The UDP socket that a packet is for; a connected one before others.
-fn receiver(to: Endpoint, from: Endpoint) -> Option<Arc<Datagram>> {
+pub(super) fn receiver(to: Endpoint, from: Endpoint) -> Option<Arc<Datagram>> {
     UDP.find(to, from.port, |claim| match *claim.remote.lock() {
         None => Some(0),
         Some(remote) if remote == from => Some(4),

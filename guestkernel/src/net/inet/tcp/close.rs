@@ -1,9 +1,8 @@
 //! The ends of connections: FIN, RST, shutdown(2), close(2), and starting afresh.
 
-use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
-use super::{PORTS, Phase, State, Tcp};
+use super::{PORTS, Peer, Phase, State, Tcp};
 use crate::{
     errno::{Errno, Result},
     net::{
@@ -14,7 +13,7 @@ use crate::{
 
 impl Tcp {
     /// This connection is no more: forgets the other end and gives up its numbers.
-    fn finish(&self, lingers: bool) -> Option<Arc<Self>> {
+    fn finish(&self, lingers: bool) -> Option<Peer> {
         let (peer, flow, timer) = {
             let mut inner = self.inner.lock();
             inner.state = State::Closed;
@@ -28,8 +27,7 @@ impl Tcp {
     }
 
     /// The other end sends no more.
-    fn take_fin(&self) {
-        link::LO.traffic.count(2, 104);
+    pub(super) fn take_fin(&self) {
         let ended = {
             let mut inner = self.inner.lock();
             inner.done = true;
@@ -56,7 +54,6 @@ impl Tcp {
             State::CloseWait => Errno::EPIPE,
             State::Established | State::FinWait => Errno::ECONNRESET,
         };
-        link::LO.traffic.count(1, 40);
         self.fail(error);
     }
 
@@ -69,11 +66,21 @@ impl Tcp {
 
     /// Ends a connection with a reset.
     pub(super) fn abort(&self) {
-        if let Some(peer) = self.finish(false) {
-            peer.take_rst();
-        }
+        self.reset_peer();
         self.core.shut_down(half::BOTH);
         self.forget_data();
+    }
+
+    /// Forgets the other end and tells it so.
+    fn reset_peer(&self) {
+        match self.finish(false) {
+            Some(Peer::Here(peer)) => {
+                link::LO.traffic.count(1, 40);
+                peer.take_rst();
+            }
+            Some(Peer::Wire(flow)) => flow.abort(),
+            None => {}
+        }
     }
 
     /// Says that this end sends no more; with `orphan` there will be nobody to read either.
@@ -94,8 +101,13 @@ impl Tcp {
             drop(self.finish(false));
             self.core.shut_down(half::BOTH);
         }
-        if let Some(peer) = peer {
-            peer.take_fin();
+        match peer {
+            Some(Peer::Here(peer)) => {
+                link::LO.traffic.count(2, 104);
+                peer.take_fin();
+            }
+            Some(Peer::Wire(flow)) => flow.finish(),
+            None => {}
         }
     }
 
@@ -138,7 +150,7 @@ impl Tcp {
         match state {
             State::Listen => self.stop_listening(),
             State::Closed => {}
-            State::SynSent => drop(self.finish(false)),
+            State::SynSent => self.reset_peer(),
             State::Established | State::FinWait | State::CloseWait => self.abort(),
         }
         if !matches!(state, State::Listen | State::Closed) {
@@ -199,15 +211,19 @@ impl Tcp {
         };
         match state {
             State::Listen => self.stop_listening(),
-            State::SynSent => drop(self.finish(false)),
+            State::SynSent => self.reset_peer(),
             State::Closed => {}
             State::Established | State::FinWait | State::CloseWait => {
                 if self.queued() != 0 || self.core.options.linger() == Some(0) {
                     self.abort();
                 } else {
+                    let wire = self.wire();
                     self.send_fin();
                     // Nobody waits for the other end's FIN; its numbers are kept as long as one would.
                     drop(self.finish(true));
+                    if let Some(flow) = wire {
+                        flow.abandon();
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::{PORTS, Phase, SNDBUF_CONNECTED, State, Tcp};
+use super::{PORTS, Peer, Phase, SNDBUF_CONNECTED, State, Tcp, WireFlow};
 use crate::{
     arch::{clock, try_current},
     errno::{Errno, Result},
@@ -173,16 +173,51 @@ impl Tcp {
             inner.phase = Phase::Connecting;
             inner.done = false;
         }
-        link::LO.traffic.count(3, 180);
         self.grow();
-        match PORTS
-            .find(remote, flow.local.port, |claim| claim.listening.load(Ordering::Relaxed).then_some(0))
-        {
+        if !link::is_local(remote.addr) {
+            return self.open_wire(flow);
+        }
+        link::LO.traffic.count(3, 180);
+        match super::listener(remote, flow.local.port) {
             Some(listener) => listener.enter(self),
             None if remote == flow.local => self.connect_to_itself(),
             None => self.fail(Errno::ECONNREFUSED),
         }
         Ok(())
+    }
+
+    /// Opens a connection to somebody outside.
+    fn open_wire(&self, flow: Flow) -> Result<()> {
+        // As Linux: nothing leaves from an address of the loopback.
+        let loops = link::LO.addresses.iter().any(|one| one.addr == flow.local.addr)
+            || matches!(flow.local.addr, IpAddr::V4(addr) if addr.is_loopback());
+        if loops {
+            self.disconnect();
+            self.core.take_error_code();
+            return Err(Errno::EINVAL);
+        }
+        let me = self.me.upgrade().ok_or(Errno::EINVAL)?;
+        match WireFlow::connect(flow, &me) {
+            Ok(wire) => {
+                self.join_wire(wire);
+                Ok(())
+            }
+            Err(error) => {
+                self.disconnect();
+                self.core.take_error_code();
+                Err(error)
+            }
+        }
+    }
+
+    /// A socket with this one's options.
+    pub(super) fn offspring(&self) -> Arc<Self> {
+        let child = Self::new(self.is_v6());
+        child.uid.store(self.uid.load(Ordering::Relaxed), Ordering::Relaxed);
+        child.core.options.copy(&self.core.options);
+        child.values.copy(&self.values);
+        child.grow();
+        child
     }
 
     /// The sending buffer of a connection is larger, unless its size was asked for.
@@ -198,7 +233,7 @@ impl Tcp {
         {
             let mut inner = self.inner.lock();
             inner.state = State::Established;
-            inner.peer = self.me.upgrade();
+            inner.peer = self.me.upgrade().map(Peer::Here);
         }
         self.core.changed();
     }
@@ -229,11 +264,7 @@ impl Tcp {
             Some(false) => return client.start_timer(),
             Some(true) => {}
         }
-        let child = Self::new(self.is_v6());
-        child.uid.store(self.uid.load(Ordering::Relaxed), Ordering::Relaxed);
-        child.core.options.copy(&self.core.options);
-        child.values.copy(&self.values);
-        child.grow();
+        let child = self.offspring();
         let flow = Flow { local: remote, remote: local };
         let entered = PORTS.connect(flow, child.me.clone(), self.reuse(), true).is_ok();
         let mut made = entered;
@@ -242,12 +273,12 @@ impl Tcp {
                 let mut inner = child.inner.lock();
                 (inner.state, inner.phase) = (State::Established, Phase::Connected);
                 (inner.local, inner.remote, inner.flow) = (remote, Some(local), Some(flow));
-                inner.peer = client.me.upgrade();
+                inner.peer = client.me.upgrade().map(Peer::Here);
             }
             let mut inner = client.inner.lock();
             if inner.state == State::SynSent {
                 inner.state = State::Established;
-                inner.peer = Some(child.clone());
+                inner.peer = Some(Peer::Here(child.clone()));
                 let timer = inner.timer.take();
                 drop(inner);
                 Self::stop_timer(timer);
@@ -341,16 +372,23 @@ impl Tcp {
 
     /// Ends listening: nobody will accept what waits.
     pub(super) fn stop_listening(&self) {
-        let (pending, waiting, claim) = {
+        let (pending, waiting, embryos, claim) = {
             let mut inner = self.inner.lock();
             inner.state = State::Closed;
             self.acceptable.store(0, Ordering::SeqCst);
-            (core::mem::take(&mut inner.pending), core::mem::take(&mut inner.waiting), inner.claim.clone())
+            let (pending, waiting) =
+                (core::mem::take(&mut inner.pending), core::mem::take(&mut inner.waiting));
+            (pending, waiting, core::mem::take(&mut inner.embryos), inner.claim.clone())
         };
         if let Some(claim) = claim {
             claim.listening.store(false, Ordering::Relaxed);
         }
         pending.iter().for_each(|child| child.abort());
+        for embryo in embryos.iter().filter_map(Weak::upgrade) {
+            if embryo.look(|control| control.state) == Some(super::control::State::SynReceived) {
+                embryo.abort();
+            }
+        }
         for client in waiting.iter().filter_map(Weak::upgrade) {
             client.fail(Errno::ECONNREFUSED);
         }

@@ -3,7 +3,7 @@
 //! The two ends of a connection inside the sandbox are joined directly: what one sends is put into the other's queue,
 //! its FIN and RST are calls of [`Tcp::take_fin`] and [`Tcp::take_rst`]. Nothing is cut into segments, acknowledged
 //! or sent again, since nothing can be lost; the states are those of RFC 9293 as a program can see them. A connection
-//! over a wire is to be another kind of peer with the same calls, fed by its segments; sockets would not notice.
+//! over the wire has a [`flow`] as its peer, which makes the same calls when segments say so.
 //!
 //! As much may be on its way as the sender's and the receiver's buffers hold together.
 //!
@@ -12,9 +12,12 @@
 
 mod close;
 mod connect;
+mod control;
+pub(super) mod flow;
 mod options;
 pub mod proc;
 mod queue;
+mod segment;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -25,7 +28,10 @@ use alloc::{
 };
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use self::queue::{Chunk, Reader};
+use self::{
+    flow::Flow as WireFlow,
+    queue::{Chunk, Reader},
+};
 use super::{
     address::Endpoint,
     ioctl,
@@ -87,6 +93,20 @@ struct Urgent {
     read: bool,
 }
 
+/// The other end of a connection.
+#[derive(Clone)]
+enum Peer {
+    /// In this sandbox.
+    Here(Arc<Tcp>),
+    /// Somewhere else.
+    Wire(Arc<WireFlow>),
+}
+
+/// The socket that listens at `at`.
+fn listener(at: Endpoint, salt: u16) -> Option<Arc<Tcp>> {
+    PORTS.find(at, salt, |claim| claim.listening.load(Ordering::Relaxed).then_some(0))
+}
+
 /// What a socket's lock guards.
 struct Inner {
     state: State,
@@ -99,7 +119,7 @@ struct Inner {
     remote: Option<Endpoint>,
     claim: Option<Arc<Claim<Tcp>>>,
     flow: Option<Flow>,
-    peer: Option<Arc<Tcp>>,
+    peer: Option<Peer>,
     /// No descriptor refers to it.
     orphan: bool,
     /// The other end's FIN came: reading ends without an error.
@@ -115,6 +135,8 @@ struct Inner {
     backlog: u32,
     /// Sockets that wait for room in this listener's queue.
     waiting: VecDeque<Weak<Tcp>>,
+    /// Connections to this listener whose handshake is not complete.
+    embryos: VecDeque<Weak<WireFlow>>,
     /// When connecting is given up.
     timer: Option<TimerId>,
 }
@@ -137,6 +159,8 @@ pub struct Tcp {
     sender_waits: AtomicBool,
     /// There is an urgent byte that reading must look out for.
     has_urgent: AtomicBool,
+    /// The other end is told of room through a flow.
+    by_wire: AtomicBool,
     /// Bytes that were sent and read.
     sent: AtomicU64,
     got: AtomicU64,
@@ -180,12 +204,14 @@ impl Tcp {
                 reserved: 0,
                 backlog: 0,
                 waiting: VecDeque::new(),
+                embryos: VecDeque::new(),
                 timer: None,
             }),
             queued: AtomicUsize::new(0),
             acceptable: AtomicUsize::new(0),
             sender_waits: AtomicBool::new(false),
             has_urgent: AtomicBool::new(false),
+            by_wire: AtomicBool::new(false),
             sent: AtomicU64::new(0),
             got: AtomicU64::new(0),
         })
@@ -232,7 +258,11 @@ impl Tcp {
     /// Bytes that the other end has not taken in.
     fn unsent(&self) -> usize {
         let peer = self.inner.lock().peer.clone();
-        peer.map_or(0, |peer| peer.queued().saturating_sub(peer.window()))
+        match peer {
+            Some(Peer::Here(peer)) => peer.queued().saturating_sub(peer.window()),
+            Some(Peer::Wire(flow)) => flow.buffered(),
+            None => 0,
+        }
     }
 
     fn state(&self) -> State {
@@ -317,6 +347,11 @@ impl Socket for Tcp {
         {
             claim.reuse.store(self.reuse(), Ordering::Relaxed);
         }
+        if name == so::KEEPALIVE
+            && let Some(flow) = self.wire()
+        {
+            flow.choose(self.choices());
+        }
     }
 
     fn is_listening(&self) -> bool {
@@ -363,7 +398,12 @@ impl Socket for Tcp {
             if urgent {
                 mask |= PollMask::PRI;
             }
-            if shut & half::SEND != 0 || peer.is_none_or(|peer| self.has_room(&peer)) {
+            let has_room = match &peer {
+                None => true,
+                Some(Peer::Here(peer)) => self.has_room(peer),
+                Some(Peer::Wire(flow)) => flow.has_room(self),
+            };
+            if shut & half::SEND != 0 || has_room {
                 mask |= PollMask::WRITABLE;
             }
         }

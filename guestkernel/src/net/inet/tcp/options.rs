@@ -24,6 +24,9 @@ const CONGESTION: &[u8] = b"cubic";
 impl Tcp {
     /// Largest segment's data, bytes.
     fn mss(&self) -> u32 {
+        if let Some(mss) = self.wire().and_then(|flow| flow.look(|control| control.mss)) {
+            return mss as u32;
+        }
         match self.inner.lock().remote.map(|remote| remote.addr) {
             None => MSS_DEFAULT,
             Some(IpAddr::V4(_)) => link::LO.mtu - 40 - TIMESTAMP - 1,
@@ -50,7 +53,13 @@ impl Tcp {
         if level == SOL_TCP && value.len < 4 {
             return Err(Errno::EINVAL);
         }
-        self.values.set(level, name, value)
+        self.values.set(level, name, value)?;
+        if level == SOL_TCP
+            && let Some(flow) = self.wire()
+        {
+            flow.choose(self.choices());
+        }
+        Ok(())
     }
 
     pub(super) fn show_value(&self, level: i32, name: u32, to: OptionOut) -> Result<()> {
@@ -58,7 +67,8 @@ impl Tcp {
         match (level, name) {
             (SOL_IPV6, _) if !self.is_v6() => Err(Errno::EOPNOTSUPP),
             (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) if connected => {
-                options::put(level, link::LO.mtu as i32, to)
+                let to_whom = self.inner.lock().remote.ok_or(Errno::ENOTCONN)?;
+                options::put(level, link::mtu_for(to_whom.addr) as i32, to)
             }
             (SOL_IP, ip::MTU) | (SOL_IPV6, ip6::MTU) => Err(Errno::ENOTCONN),
             (SOL_TCP, tcp::MAXSEG) => to.put(&self.mss()),
@@ -102,11 +112,29 @@ impl Tcp {
             word(24, pending);
             word(28, backlog);
         }
-        word(60, link::LO.mtu);
+        let remote = self.inner.lock().remote;
+        word(60, remote.map_or(link::LO.mtu, |remote| link::mtu_for(remote.addr)));
         word(76, i32::MAX as u32);
         word(80, 10);
         word(84, self.mss());
         word(88, 3);
+        let wire = self.wire().and_then(|flow| {
+            flow.look(|control| {
+                let (trip, congestion) = (&control.trip, &control.congestion);
+                let segments = |bytes: u64| (bytes / control.mss.max(1) as u64).min(i32::MAX as u64) as u32;
+                [
+                    (8, (trip.timeout() / 1000) as u32),
+                    (68, (trip.smooth / 1000) as u32),
+                    (72, (trip.variation / 1000) as u32),
+                    (76, segments(congestion.threshold)),
+                    (80, segments(congestion.window)),
+                    (100, control.resent as u32),
+                ]
+            })
+        });
+        for (at, value) in wire.into_iter().flatten() {
+            word(at, value);
+        }
         let unsent = self.unsent() as u64;
         let sent = self.sent.load(Ordering::Relaxed);
         info[120..128].copy_from_slice(&(sent - unsent.min(sent)).to_ne_bytes());

@@ -1,10 +1,10 @@
 //! Sending and receiving.
 
-use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 
 use super::{
-    State, Tcp, Urgent,
+    Peer, State, Tcp, Urgent,
+    flow::Flow,
     queue::{CHUNK_MAX, Chunk, Reader},
 };
 use crate::{
@@ -32,7 +32,7 @@ struct Look {
 }
 
 /// The other end takes nothing any more.
-struct Refused;
+pub(super) struct Refused;
 
 impl Tcp {
     /// Takes bytes in, `f` puts them into the queue.
@@ -57,6 +57,23 @@ impl Tcp {
         }
         self.core.readable.wake_all();
         Ok(Ok(()))
+    }
+
+    /// Takes bytes in that came by the wire.
+    pub(super) fn take_bytes(&self, bytes: &[u8]) -> Result<core::result::Result<(), Refused>> {
+        if self.core.is_shut(half::RECEIVE) {
+            // Nobody reads them.
+            return Ok(Ok(()));
+        }
+        self.take_in(bytes.len(), None, |inbox| {
+            if inbox.back_mut().is_some_and(|chunk| chunk.append(bytes)) {
+                return Ok(());
+            }
+            let mut chunk = if bytes.len() <= SMALL { Chunk::small()? } else { Chunk::new(bytes.len())? };
+            chunk.append(bytes);
+            inbox.push_back(chunk);
+            Ok(())
+        })
     }
 
     /// Copies one piece over to `peer`.
@@ -98,7 +115,7 @@ impl Tcp {
     }
 
     /// The other end, once there is one.
-    fn connected_peer(&self, deadline: Option<u64>) -> Result<Arc<Self>> {
+    fn connected_peer(&self, deadline: Option<u64>) -> Result<Peer> {
         loop {
             {
                 let inner = self.inner.lock();
@@ -131,7 +148,10 @@ impl Tcp {
 
     fn try_send(&self, source: &mut Source<'_>, flags: MsgFlags) -> Result<usize> {
         let deadline = self.core.send_deadline(flags.contains(MsgFlags::DONTWAIT));
-        let peer = self.connected_peer(deadline)?;
+        let peer = match self.connected_peer(deadline)? {
+            Peer::Here(peer) => peer,
+            Peer::Wire(flow) => return self.send_by_wire(&flow, source, flags, deadline),
+        };
         let mut writer = Some(self.writer.lock());
         let mut sent = 0;
         loop {
@@ -170,6 +190,57 @@ impl Tcp {
                     // As on a wire this data is sent, and answered with a reset.
                     self.take_rst();
                     return Ok(sent + len);
+                }
+                Err(error) => return if sent != 0 { Ok(sent) } else { Err(error) },
+            }
+        }
+    }
+
+    /// Sends to somebody outside.
+    fn send_by_wire(
+        &self,
+        flow: &Flow,
+        source: &mut Source<'_>,
+        flags: MsgFlags,
+        deadline: Option<u64>,
+    ) -> Result<usize> {
+        if flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mut writer = Some(self.writer.lock());
+        let (mut sent, all) = (0, source.remaining());
+        let mut chunk = Chunk::new(all.clamp(1, CHUNK_MAX))?;
+        loop {
+            if self.core.has_error() || self.core.is_shut(half::SEND) {
+                return if sent != 0 { Ok(sent) } else { Err(Errno::EPIPE) };
+            }
+            if source.remaining() == 0 {
+                return Ok(sent);
+            }
+            let room = flow.room(self);
+            if room == 0 {
+                drop(writer.take());
+                let waited = wait(&self.core.writable, deadline, || {
+                    let ended = self.core.has_error() || self.core.is_shut(half::SEND);
+                    (flow.has_room(self) || ended).then_some(())
+                });
+                if let Err(error) = waited {
+                    return if sent != 0 { Ok(sent) } else { Err(error) };
+                }
+                writer = Some(self.writer.lock());
+                continue;
+            }
+            let copied = chunk.fill(source.remaining().min(room), |room| source.read(room));
+            let written = copied.and_then(|()| {
+                let more = source.remaining() != 0 || flags.contains(MsgFlags::MORE);
+                let mut choices = self.choices();
+                choices.cork |= more;
+                flow.write(chunk.bytes(), choices)
+            });
+            match written {
+                Ok(()) => {
+                    sent += chunk.bytes().len();
+                    self.sent.fetch_add(chunk.bytes().len() as u64, Ordering::Relaxed);
                 }
                 Err(error) => return if sent != 0 { Ok(sent) } else { Err(error) },
             }
@@ -328,9 +399,13 @@ impl Tcp {
             }
         }
         self.queued.fetch_sub(len, Ordering::SeqCst);
+        if self.by_wire.load(Ordering::Relaxed) {
+            self.note_room();
+            return;
+        }
         if self.sender_waits.load(Ordering::SeqCst) {
             let peer = self.inner.lock().peer.clone();
-            if let Some(peer) = peer {
+            if let Some(Peer::Here(peer)) = peer {
                 self.sender_waits.store(false, Ordering::SeqCst);
                 // Sets the mark again where there is not enough room yet.
                 if peer.has_room(self) {
