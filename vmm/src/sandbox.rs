@@ -1,9 +1,9 @@
 //! Main of a sandbox process.
 //!
 //! Order matters. Trees are cloned and the jail is entered while there is one thread; the file broker's thread starts
-//! before the others lose their capabilities; the machine is made inside the jail; threads are started, which inherit the empty capability sets; the filter is loaded into
-//! all of them; only then does the guest run. The main thread becomes the I/O thread: it waits for armed
-//! streams and for the runtime.
+//! before the others lose their capabilities; the machine is made inside the jail; threads are started, which inherit the
+//! empty capability sets; the filter is loaded into all of them; only then does the guest run. The main thread becomes the
+//! I/O thread: it waits for armed streams and for the runtime.
 
 use std::{
     fs::File,
