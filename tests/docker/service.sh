@@ -13,4 +13,8 @@ try docker stop -t 30 "$BOX"
 try docker inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$BOX"
 docker logs "$BOX"
 try docker rm "$BOX"
-docker events --since 10m --until 0s -f container="$BOX" --format '{{.Action}}' | grep -vE '^(exec_|health)' | uniq
+actions() { docker events --since 10m --until 0s -f container="$BOX" --format '{{.Action}}'; }
+# The last of them comes when the command has ended already.
+destroyed() { actions | grep -qx destroy; }
+until_true destroyed
+actions | grep -vE '^(exec_|health)' | uniq

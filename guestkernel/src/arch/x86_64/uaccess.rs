@@ -77,14 +77,26 @@ fn check(addr: u64, len: usize) -> Result<()> {
     if is_user_range(addr, len as u64) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
-/// Copies words, then bytes. Gives the bytes not copied.
+/// Copies between the kernel's memory and user space. Gives the bytes not copied.
 ///
 /// # Safety
 /// Whichever side is the kernel's is valid for `len` bytes; the other side is in user space.
 unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
-    let left: usize;
     let _access = Access::begin();
-    // SAFETY: as the caller guarantees; faults on the user's side end the copy.
+    // SAFETY: as the caller guarantees.
+    unsafe { copy_kernel(to, from, len) }
+}
+
+/// Copies words, then bytes, where either side may fault: the kernel's own memory includes file windows. Gives the bytes
+/// not copied: those from the first on that user space does not have or the host cannot provide.
+///
+/// # Safety
+/// The kernel's sides are mapped for `len` bytes and do not overlap; the target is the caller's. For a side in user space
+/// access is open.
+#[inline(always)]
+pub(in crate::arch) unsafe fn copy_kernel(to: *mut u8, from: *const u8, len: usize) -> usize {
+    let left: usize;
+    // SAFETY: as the caller guarantees; faults end the copy.
     unsafe {
         asm!(
             "mov {tail}, rcx",
@@ -97,37 +109,6 @@ unsafe fn copy(to: *mut u8, from: *const u8, len: usize) -> usize {
             // A word that is partly there: its bytes.
             "4: lea rcx, [{tail} + rcx*8]",
             "jmp 3b",
-            "5:",
-            ex_table!("2b", "4b"),
-            ex_table!("3b", "5b"),
-            tail = out(reg) _,
-            inout("rcx") len => left,
-            inout("rdi") to => _,
-            inout("rsi") from => _,
-            options(nostack),
-        );
-    }
-    left
-}
-
-/// Copies within the kernel's own memory, where one side may be a file window. Gives the bytes not copied: those from
-/// the first on that the host cannot provide.
-///
-/// # Safety
-/// Both sides are mapped for `len` bytes and do not overlap; the target is the caller's.
-pub(in crate::arch) unsafe fn copy_kernel(to: *mut u8, from: *const u8, len: usize) -> usize {
-    let left: usize;
-    // SAFETY: as the caller guarantees; what the host cannot provide ends the copy.
-    unsafe {
-        asm!(
-            "mov {tail}, rcx",
-            "and {tail}, 7",
-            "shr rcx, 3",
-            "2: rep movsq",
-            "mov rcx, {tail}",
-            "3: rep movsb",
-            "jmp 5f",
-            "4: lea rcx, [{tail} + rcx*8]",
             "5:",
             ex_table!("2b", "4b"),
             ex_table!("3b", "5b"),

@@ -1,7 +1,10 @@
 //! Commands and processes that are killed at random points of a life: the container can always be deleted, and nothing
 //! is left.
 
-use std::{thread, time::Duration};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -61,7 +64,15 @@ fn life(bundle: &mut Bundle, victim: Victim, after: Duration) -> Result<()> {
             }
         }
     }
-    let status = life.status()?;
+    // A sandbox notices the death of the command that makes it, but not at once.
+    let patience = Instant::now() + Duration::from_secs(5);
+    let status = loop {
+        let status = life.status()?;
+        if status != "creating" || Instant::now() > patience {
+            break status;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
     ensure!(["none", "created", "running", "stopped"].contains(&status.as_str()), "it is {status}");
     let listed = life.asks(&["list"])?;
     ensure!(listed.status.success(), "list: {}", String::from_utf8_lossy(&listed.stderr));
