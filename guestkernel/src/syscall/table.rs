@@ -268,7 +268,7 @@ syscalls! {
     38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Full, "As Linux.";
     39 getpid() => process::getpid, Full, "As Linux.";
     40 sendfile(Fd, Fd, InLong, Size) => transfer::sendfile, Full, "As Linux.";
-    41 socket(Int, Hex, Int) => socket::socket, Partial, "AF_UNIX; AF_INET and AF_INET6 (TCP, UDP, ICMP echo, raw) on the loopback interface; AF_NETLINK with NETLINK_ROUTE. Other families are EAFNOSUPPORT.";
+    41 socket(Int, Hex, Int) => socket::socket, Partial, "AF_UNIX; AF_INET and AF_INET6 (TCP, UDP, ICMP echo, raw); AF_NETLINK with NETLINK_ROUTE. Other families are EAFNOSUPPORT.";
     42 connect(Fd, Addr, Size) => socket::connect, Full, "As Linux.";
     43 accept(Fd, Addr, Addr) => socket::accept, Full, "As Linux.";
     44 sendto(Fd, Bytes, Size, Hex, Addr, Size) => socket::sendto, Partial, "No MSG_OOB on AF_UNIX (EOPNOTSUPP), no SIGURG; MSG_MORE does not hold back.";
@@ -283,7 +283,7 @@ syscalls! {
     53 socketpair(Int, Hex, Int, Addr) => socket::socketpair, Full, "As Linux: AF_UNIX alone.";
     54 setsockopt(Fd, Int, Int, Addr, Size) => socket::setsockopt, Partial, "No filters, SO_TIMESTAMPNS, SO_PASSPIDFD, SO_PASSSEC: ENOPROTOOPT. No groups can be joined (ENODEV). TCP_CORK holds nothing back; options of lost or late segments are kept and mean nothing on the loopback.";
     55 getsockopt(Fd, Int, Int, Addr, Addr) => socket::getsockopt, Partial, "No filters, SO_PEERPIDFD, SO_PASSSEC: ENOPROTOOPT.";
-    56 clone(Clone, CloneRest) => R process::clone, Partial, "No namespaces (EINVAL), no CLONE_PIDFD, CLONE_PTRACE is ignored, CLONE_IO has no effect.";
+    56 clone(Clone, CloneRest) => R process::clone, Partial, "UTS, IPC, cgroup and mount namespaces; others are EINVAL. CLONE_PTRACE is ignored, CLONE_IO has no effect.";
     57 fork() => R process::fork, Full, "As Linux.";
     58 vfork() => R process::vfork, Full, "As Linux.";
     59 execve(Path, Argv, Envp) => R process::execve, Partial, "ELF programs and `#!` scripts; no binfmt_misc.";
@@ -499,7 +499,7 @@ syscalls! {
     269 faccessat(DirFd, Path, Access) => path::faccessat, Full, "As Linux.";
     270 pselect6(Int, FdSet, FdSet, FdSet, Timespec, SelectMask) => poll::pselect6, Full, "As Linux.";
     271 ppoll(PollFds, Size, Timespec, SigSet, Size) => poll::ppoll, Full, "As Linux.";
-    272 unshare(CloneFlags) => namespace::unshare, Partial, "CLONE_FS, CLONE_FILES, UTS, IPC and cgroup namespaces; other namespaces are EINVAL.";
+    272 unshare(CloneFlags) => namespace::unshare, Partial, "CLONE_FS, CLONE_FILES, UTS, IPC, cgroup and mount namespaces; other namespaces are EINVAL.";
     273 set_robust_list(Addr, Size) => futex::set_robust_list, Full, "As Linux.";
     274 get_robust_list(Int, Addr, Addr) => futex::get_robust_list, Full, "As Linux.";
     275 splice(Fd, InLong, Fd, InLong, Size, Hex) => transfer::splice, Full, "As Linux.";
@@ -535,7 +535,7 @@ syscalls! {
     305 clock_adjtime(Clock, Addr) => time::clock_adjtime, Partial, "Reads; changes are EPERM: a sandbox does not set the clock.";
     306 syncfs(Fd) => file::syncfs, Full, "As Linux.";
     307 sendmmsg(Fd, Addr, Size, Hex) => socket::sendmmsg, Full, "As Linux.";
-    308 setns(Fd, CloneFlags) => namespace::setns, Partial, "UTS, IPC and cgroup namespaces; of the others there is one each.";
+    308 setns(Fd, CloneFlags) => namespace::setns, Partial, "UTS, IPC, cgroup and mount namespaces; of the others there is one each.";
     309 getcpu(OutInt, OutInt, Addr) => sched::getcpu, Full, "Node 0.";
     310 process_vm_readv(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_readv, Full, "As Linux.";
     311 process_vm_writev(Int, Addr, Size, Addr, Size, Hex) => process_vm::process_vm_writev, Full, "As Linux.";

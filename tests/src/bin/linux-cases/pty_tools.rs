@@ -206,14 +206,17 @@ pub(crate) fn ignore(signo: i32) {
     call!(SYS_rt_sigaction, signo, action.as_ptr(), 0, 8);
 }
 
-/// A child in a group of its own that runs `body` when a byte is sent, or when the returned descriptor is closed.
+/// A child in a group of its own that runs `body` when a byte is sent, or when the returned descriptor is closed; it does
+/// not end before that.
 pub(crate) fn job(body: impl FnOnce() -> i32) -> (i32, i32) {
     let (from, to) = sys::pipe();
     let pid = sys::fork(|| {
         sys::close(to);
         call!(SYS_setpgid, 0, 0);
         sys::read(from, &mut [0]);
-        body()
+        let status = body();
+        sys::read(from, &mut [0]);
+        status
     });
     sys::close(from);
     call!(SYS_setpgid, pid, pid);
