@@ -202,6 +202,8 @@ pub(crate) const CASES: &[Case] = &[
         session(out, |out| {
             let master = master(true);
             let slave = take_terminal(master);
+            // The groups are put into the foreground from behind.
+            ignore(libc::SIGTTOU);
             for typed in [b"\x03", b"\x1c", b"\x1a"] {
                 let (pid, to) = job(|| {
                     sys::sleep_ms(5000);
