@@ -276,9 +276,12 @@ pub(crate) const CASES: &[Case] = &[
             ignore(libc::SIGTTOU);
             set_group(slave, pid);
             call!(SYS_kill, pid, libc::SIGCONT);
-            out.say(wait_any(pid));
+            // Said when the job has said what it has to say.
+            let continued = wait_any(pid);
             sys::close(to);
-            out.say(wait_any(pid));
+            let ended = wait_any(pid);
+            out.say(continued);
+            out.say(ended);
             set_group(slave, own_group());
             for blocks in [true, false] {
                 let (pid, to) = job(|| {
@@ -322,9 +325,12 @@ pub(crate) const CASES: &[Case] = &[
                 out.say(wait_any(pid));
                 set(slave, |t| t.lflag &= !libc::TOSTOP);
                 call!(SYS_kill, pid, libc::SIGCONT);
-                out.say(wait_any(pid));
+                // Said when the job has said what it has to say.
+                let continued = wait_any(pid);
                 sys::close(to);
-                out.say(wait_any(pid));
+                let ended = wait_any(pid);
+                out.say(continued);
+                out.say(ended);
             }
             out.say(crate::pty_tools::show(&drain(master)));
         });
