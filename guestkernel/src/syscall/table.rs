@@ -268,7 +268,7 @@ syscalls! {
     38 setitimer(Itimer, Interval, OutInterval) => time::setitimer, Full, "As Linux.";
     39 getpid() => process::getpid, Full, "As Linux.";
     40 sendfile(Fd, Fd, InLong, Size) => transfer::sendfile, Full, "As Linux.";
-    41 socket(Int, Hex, Int) => socket::socket, Partial, "AF_UNIX; AF_INET and AF_INET6 (TCP, UDP, ICMP echo, raw); AF_NETLINK with NETLINK_ROUTE. Other families are EAFNOSUPPORT.";
+    41 socket(Int, Hex, Int) => socket::socket, Partial, "AF_UNIX; AF_INET and AF_INET6 (TCP, UDP, ICMP echo, raw); AF_NETLINK with NETLINK_ROUTE and NETLINK_SOCK_DIAG (sockets are not destroyed). Other families are EAFNOSUPPORT.";
     42 connect(Fd, Addr, Size) => socket::connect, Full, "As Linux.";
     43 accept(Fd, Addr, Addr) => socket::accept, Full, "As Linux.";
     44 sendto(Fd, Bytes, Size, Hex, Addr, Size) => socket::sendto, Partial, "No MSG_OOB on AF_UNIX (EOPNOTSUPP), no SIGURG; MSG_MORE does not hold back.";

@@ -12,6 +12,7 @@ pub mod link;
 pub mod options;
 pub mod proc;
 pub mod settings;
+pub mod shown;
 pub mod table;
 pub mod tcp;
 pub mod wire;

@@ -9,8 +9,7 @@ use core::{
 
 use super::{
     address::{Endpoint, to_v6},
-    datagram::{self, Shown},
-    link,
+    datagram, link, shown,
     table::Table,
     tcp, wire,
 };
@@ -60,19 +59,14 @@ fn datagrams(table: &Table<datagram::Datagram>, v6: bool) -> Vec<u8> {
         "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops"
     };
     let mut text = line(header, v6, UDP_WIDTH);
-    for socket in table.snapshot().bound {
-        let shown: Shown = socket.shown();
-        if shown.v6 != v6 {
-            continue;
-        }
-        let remote = shown.remote.unwrap_or_else(|| Endpoint::unspecified(v6));
-        let state = if shown.remote.is_some() { 1 } else { 7 };
+    for shown in shown::datagrams(table).into_iter().filter(|shown| shown.v6 == v6) {
         let entry = format!(
-            "{:5}: {} {} {state:02X} {:08X}:{:08X} 00:00000000 00000000 {:5} {:8} {} 2 {:016x} {}",
+            "{:5}: {} {} {:02X} {:08X}:{:08X} 00:00000000 00000000 {:5} {:8} {} 2 {:016x} {}",
             shown.local.port,
             end(shown.local, v6),
-            end(remote, v6),
-            0,
+            end(shown.remote(), v6),
+            shown.state,
+            shown.unsent,
             shown.waiting,
             shown.uid,
             0,
@@ -247,8 +241,8 @@ pub fn sockstat6() -> Vec<u8> {
 
 /// Sockets of a table and the bytes in their queues.
 fn count(table: &Table<datagram::Datagram>, v6: bool) -> (usize, usize) {
-    let shown = table.snapshot().bound.into_iter().map(|socket| socket.shown());
-    shown
+    shown::datagrams(table)
+        .iter()
         .filter(|shown| shown.v6 == v6)
         .fold((0, 0), |(count, bytes), shown| (count + 1, bytes + shown.waiting))
 }

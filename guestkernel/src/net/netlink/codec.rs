@@ -51,6 +51,11 @@ fn half(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|half| half.try_into().ok()).map_or(0, u16::from_ne_bytes)
 }
 
+/// The type of the first message in a datagram.
+pub(super) fn kind(bytes: &[u8]) -> u16 {
+    half(bytes, 4)
+}
+
 /// The requests in a datagram, up to the first that is malformed.
 pub(super) fn requests(bytes: &[u8]) -> impl Iterator<Item = Request<'_>> {
     let mut rest = bytes;
@@ -136,6 +141,23 @@ impl Messages {
         let mut bytes = text.as_bytes().to_vec();
         bytes.push(0);
         self.attribute(kind, &bytes);
+    }
+
+    /// All of them, in parts of whole messages that are `most` bytes long unless one message is longer.
+    pub(super) fn into_parts(self, most: usize) -> Vec<Vec<u8>> {
+        let bytes = self.into_bytes();
+        let (mut parts, mut part) = (Vec::new(), Vec::new());
+        for message in requests(&bytes) {
+            if !part.is_empty() && part.len() + message.whole.len() > most {
+                parts.push(core::mem::take(&mut part));
+            }
+            part.extend_from_slice(message.whole);
+            part.resize(part.len().next_multiple_of(4), 0);
+        }
+        if !part.is_empty() {
+            parts.push(part);
+        }
+        parts
     }
 
     /// All of them.

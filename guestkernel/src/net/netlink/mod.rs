@@ -1,11 +1,13 @@
-//! AF_NETLINK: NETLINK_ROUTE, which tells of links, addresses and routes (netlink(7)).
+//! AF_NETLINK (netlink(7)): NETLINK_ROUTE, which tells of links, addresses and routes, and NETLINK_SOCK_DIAG, which tells
+//! of sockets.
 //!
 //! A request is answered while it is sent; the answers wait in the socket's own queue, which is as long as its buffer
-//! allows.
+//! allows; a dump is cut into datagrams that any reader has room for, and is there whole.
 //!
 //! Locks: the table of ports, or one socket's `inner`; both are leaves.
 
 mod codec;
+mod diag;
 mod route;
 
 use alloc::{
@@ -31,8 +33,9 @@ use crate::{
     uio::{Sink, Source},
 };
 
-/// The protocol that there is.
+/// The protocols that there are.
 const NETLINK_ROUTE: i32 = 0;
+const NETLINK_SOCK_DIAG: i32 = 4;
 /// One more than the highest protocol.
 const PROTOCOL_MAX: i32 = 32;
 /// Bytes of a `struct sockaddr_nl`.
@@ -42,8 +45,11 @@ const SOL_NETLINK: i32 = 270;
 /// What a queued message takes besides its bytes.
 const OVERHEAD: usize = 512;
 
-/// Ports that are taken.
-static PORTS: SpinLock<BTreeSet<u32>> = SpinLock::new(BTreeSet::new());
+/// Most bytes of a dump's datagrams, unless one message is longer.
+const DUMP_PART: usize = 3776;
+
+/// Ports that are taken, by protocol.
+static PORTS: SpinLock<BTreeSet<(i32, u32)>> = SpinLock::new(BTreeSet::new());
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -53,6 +59,8 @@ struct Inner {
     peer: (u32, u32),
     queue: VecDeque<Arc<Vec<u8>>>,
     charged: usize,
+    /// A dump's end has not been received yet.
+    dumping: bool,
 }
 
 /// A netlink socket.
@@ -73,7 +81,7 @@ pub fn create(kind: u32, protocol: i32) -> Result<Arc<dyn Socket>> {
     if !matches!(kind, SOCK_RAW | SOCK_DGRAM) {
         return Err(Errno::ESOCKTNOSUPPORT);
     }
-    if !(0..PROTOCOL_MAX).contains(&protocol) || protocol != NETLINK_ROUTE {
+    if !(0..PROTOCOL_MAX).contains(&protocol) || !matches!(protocol, NETLINK_ROUTE | NETLINK_SOCK_DIAG) {
         return Err(Errno::EPROTONOSUPPORT);
     }
     Ok(Arc::new(Netlink {
@@ -110,19 +118,19 @@ impl Netlink {
         let mut port = wanted;
         if wanted == 0 {
             port = try_current().map_or(1, |me| me.process.pid);
-            while port == 0 || ports.contains(&port) {
+            while port == 0 || ports.contains(&(self.core.protocol, port)) {
                 let mut bytes = [0; 4];
                 random::fill(&mut bytes);
                 port = u32::from_ne_bytes(bytes) | 1 << 31;
             }
         }
-        if !ports.insert(port) {
+        if !ports.insert((self.core.protocol, port)) {
             return Err(Errno::EADDRINUSE);
         }
         drop(ports);
         let mut inner = self.inner.lock();
         if inner.port != 0 {
-            PORTS.lock().remove(&port);
+            PORTS.lock().remove(&(self.core.protocol, port));
         } else {
             inner.port = port;
         }
@@ -137,12 +145,13 @@ impl Netlink {
         self.take_port(0)
     }
 
-    /// Puts a datagram into the queue, or notes that there was no room.
-    fn queue(&self, bytes: Vec<u8>) {
+    /// Puts a datagram into the queue, or notes that there was no room. There is always room for what belongs to a dump:
+    /// a socket has one at a time.
+    fn queue(&self, bytes: Vec<u8>, dumped: bool) {
         let charge = bytes.len() + OVERHEAD;
         {
             let mut inner = self.inner.lock();
-            if inner.charged + charge > self.core.options.rcvbuf() as usize {
+            if !dumped && inner.charged + charge > self.core.options.rcvbuf() as usize {
                 drop(inner);
                 self.core.set_error(Errno::ENOBUFS);
                 self.core.changed();
@@ -155,20 +164,33 @@ impl Netlink {
         self.core.readable.wake_all();
     }
 
+    fn answer(&self, request: &Request<'_>, port: u32) -> Result<Option<Messages>> {
+        if request.is_dump() && core::mem::replace(&mut self.inner.lock().dumping, true) {
+            return Err(Errno::EBUSY);
+        }
+        let answer = if self.core.protocol == NETLINK_ROUTE {
+            route::answer(request, port)
+        } else {
+            diag::answer(request, port)
+        };
+        if !matches!(answer, Ok(Some(_))) && request.is_dump() {
+            self.inner.lock().dumping = false;
+        }
+        answer
+    }
+
     fn serve(&self, request: &Request<'_>, port: u32) {
         let mut result = Ok(());
         if request.flags & flag::REQUEST != 0 && request.kind >= codec::FIRST_TYPE {
-            match route::answer(request, port) {
+            match self.answer(request, port) {
                 Ok(Some(answer)) => {
-                    let bytes = answer.into_bytes();
-                    if !bytes.is_empty() {
-                        self.queue(bytes);
-                    }
-                    if request.is_dump() {
+                    let dump = request.is_dump();
+                    answer.into_parts(DUMP_PART).into_iter().for_each(|part| self.queue(part, dump));
+                    if dump {
                         let mut done = Messages::default();
                         done.begin(codec::DONE, flag::MULTI, request.sequence, port);
                         done.put(&0i32.to_ne_bytes());
-                        self.queue(done.into_bytes());
+                        self.queue(done.into_bytes(), true);
                         // The end of a dump is its acknowledgement.
                         return;
                     }
@@ -184,7 +206,7 @@ impl Netlink {
             message.put(&code.to_ne_bytes());
             // What failed is told whole, what succeeded by its header.
             message.put(if code == 0 { &request.whole[..codec::HEADER] } else { request.whole });
-            self.queue(message.into_bytes());
+            self.queue(message.into_bytes(), false);
         }
     }
 }
@@ -264,6 +286,7 @@ impl Socket for Netlink {
                     let next = inner.queue.pop_front();
                     if let Some(message) = &next {
                         inner.charged -= message.len() + OVERHEAD;
+                        inner.dumping &= codec::kind(message) != codec::DONE;
                     }
                     self.queued.store(inner.queue.len(), Ordering::SeqCst);
                     next
@@ -367,7 +390,7 @@ impl Socket for Netlink {
             core::mem::take(&mut inner.port)
         };
         if port != 0 {
-            PORTS.lock().remove(&port);
+            PORTS.lock().remove(&(self.core.protocol, port));
         }
     }
 }

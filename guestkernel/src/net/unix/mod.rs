@@ -34,7 +34,7 @@ use super::{
     Socket, address::Address, common::wait, half,
 };
 use crate::{
-    arch::uaccess,
+    arch::{try_current, uaccess},
     errno::{Errno, Result},
     fs::PollMask,
     sync::{Mutex, SpinLock},
@@ -79,6 +79,8 @@ pub struct UnixSocket {
     core: Arc<Core>,
     me: Weak<Self>,
     ino: AtomicU64,
+    /// Who made it.
+    uid: u32,
     /// Held by who takes from the queue.
     io: Mutex<()>,
     inner: SpinLock<Inner>,
@@ -123,6 +125,7 @@ impl UnixSocket {
             core: Core::new(AF_UNIX, kind, protocol),
             me: me.clone(),
             ino: AtomicU64::new(0),
+            uid: try_current().map_or(0, |me| me.with_cred(|cred| cred.fsuid)),
             io: Mutex::new(()),
             inner: SpinLock::new(Inner {
                 state: State::Unconnected,

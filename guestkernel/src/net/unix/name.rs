@@ -50,7 +50,7 @@ pub(super) struct Binding {
     address: Address,
     key: Key,
     /// Keeps the inode.
-    _path: Option<Path>,
+    path: Option<Path>,
 }
 
 impl Binding {
@@ -67,9 +67,20 @@ impl Binding {
         }
     }
 
+    /// `sun_path`.
+    pub(super) fn path(&self) -> &[u8] {
+        &self.address.bytes()[PATH_AT..]
+    }
+
+    /// Inode and device that a path leads to.
+    pub(super) fn file(&self) -> Option<(u64, u64)> {
+        let attr = self.path.as_ref()?.inode().and_then(|inode| inode.attr()).ok()?;
+        Some((attr.ino, attr.dev))
+    }
+
     /// The name as `/proc/net/unix` shows it.
     pub(super) fn text(&self) -> Vec<u8> {
-        let path = &self.address.bytes()[PATH_AT..];
+        let path = self.path();
         match self.key {
             Key::Inode(_) => path.strip_suffix(b"\0").unwrap_or(path).to_vec(),
             Key::Abstract(..) => path.iter().map(|&byte| if byte == 0 { b'@' } else { byte }).collect(),
@@ -175,7 +186,7 @@ impl UnixSocket {
 
     /// Enters the name into the table, unless the socket or another one has one.
     fn take_name(&self, address: Address, key: Key, path: Option<Path>) -> Result<()> {
-        let binding = Arc::new(Binding { address, key: key.clone(), _path: path });
+        let binding = Arc::new(Binding { address, key: key.clone(), path });
         {
             let mut names = NAMES.lock();
             match names.entry(key) {

@@ -159,7 +159,7 @@ fn netlink(kind: i32) -> i32 {
     call!(SYS_socket, libc::AF_NETLINK, kind, 0) as i32
 }
 
-fn ask(fd: i32, kind: u16, flags: u16, payload: &[u8]) -> i64 {
+pub(crate) fn ask(fd: i32, kind: u16, flags: u16, payload: &[u8]) -> i64 {
     let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(&flags.to_ne_bytes());
@@ -170,7 +170,7 @@ fn ask(fd: i32, kind: u16, flags: u16, payload: &[u8]) -> i64 {
 }
 
 /// The messages that came: type, flags, sequence, and of an answer what `tell` says.
-fn answers(out: &mut Out, fd: i32, tell: impl Fn(u16, &[u8]) -> String) {
+pub(crate) fn answers(out: &mut Out, fd: i32, tell: impl Fn(u16, &[u8]) -> String) {
     let mut bytes = vec![0u8; 32768];
     let word = |bytes: &[u8], at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap_or_default());
     loop {
@@ -196,7 +196,7 @@ fn answers(out: &mut Out, fd: i32, tell: impl Fn(u16, &[u8]) -> String) {
 }
 
 /// An attribute's data.
-fn attribute(payload: &[u8], skip: usize, wanted: u16) -> Option<&[u8]> {
+pub(crate) fn attribute(payload: &[u8], skip: usize, wanted: u16) -> Option<&[u8]> {
     let mut rest = payload.get(skip..)?;
     while rest.len() >= 4 {
         let len = u16::from_ne_bytes([rest[0], rest[1]]) as usize;

@@ -21,6 +21,7 @@ mod handle;
 mod harness;
 mod holes;
 mod inet;
+mod inet_diag;
 mod inet_tables;
 mod inet_tcp;
 mod inet_tcp_data;
@@ -148,6 +149,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     inet_tcp::CASES,
     inet_tcp_data::CASES,
     inet_udp::CASES,
+    inet_diag::CASES,
     inet_tables::CASES,
     splice::CASES,
     fallocate::CASES,

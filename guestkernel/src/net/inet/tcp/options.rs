@@ -19,7 +19,7 @@ const TIMESTAMP: u32 = 12;
 /// Largest segment before anything is known of the path.
 const MSS_DEFAULT: u32 = 536;
 /// The way to avoid congestion; there is one.
-const CONGESTION: &[u8] = b"cubic";
+pub(super) const CONGESTION: &str = "cubic";
 
 impl Tcp {
     /// Largest segment's data, bytes.
@@ -75,7 +75,7 @@ impl Tcp {
             (SOL_TCP, tcp::INFO) => to.put(self.info().as_slice()),
             (SOL_TCP, tcp::CONGESTION) => {
                 let mut name = [0u8; 16];
-                name[..CONGESTION.len()].copy_from_slice(CONGESTION);
+                name[..CONGESTION.len()].copy_from_slice(CONGESTION.as_bytes());
                 to.put(&name)
             }
             (SOL_IP | SOL_IPV6 | SOL_TCP, _) => self.values.get(level, name, to),
@@ -93,7 +93,7 @@ impl Tcp {
     }
 
     /// `struct tcp_info` up to `tcpi_bytes_received`; what there is nothing to say of is 0.
-    fn info(&self) -> [u8; 136] {
+    pub(super) fn info(&self) -> [u8; 136] {
         let mut info = [0; 136];
         let (remote, backlog, pending) = {
             let inner = self.inner.lock();
@@ -153,5 +153,5 @@ fn set_congestion(value: OptionIn) -> Result<()> {
     crate::arch::uaccess::copy_from_user(&mut name[..len], value.addr)?;
     let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
     // Between two ends in one sandbox there is no congestion, whichever is chosen; only the default can be shown.
-    if name == CONGESTION { Ok(()) } else { Err(Errno::ENOENT) }
+    if name == CONGESTION.as_bytes() { Ok(()) } else { Err(Errno::ENOENT) }
 }

@@ -1,13 +1,14 @@
-//! TCP's lines of `/proc/net/tcp`.
+//! What is told of TCP's sockets, and their lines of `/proc/net/tcp`.
 
 use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 
-use super::{Endpoint, PORTS, State, Tcp};
-use crate::net::inet::{proc::end, table::Flow};
-
-/// `TCP_TIME_WAIT`.
-const TIME_WAIT: u8 = 6;
+use super::{PORTS, State, Tcp, options};
+use crate::net::inet::{
+    proc::end,
+    shown::{LISTEN, Shown, TIME_WAIT},
+    table::Flow,
+};
 
 /// Every socket that has a port, each once.
 fn sockets() -> (Vec<Arc<Tcp>>, Vec<(Flow, u64)>) {
@@ -30,48 +31,65 @@ pub(in crate::net::inet) fn established() -> usize {
     sockets().0.iter().filter(open).count()
 }
 
-/// The lines, without their numbers: listeners first.
-pub(in crate::net::inet) fn lines(v6: bool) -> Vec<String> {
+impl Tcp {
+    /// What is told of it; nothing of one that has only a port.
+    fn shown(&self) -> Option<Shown> {
+        let (state, local, remote, backlog) = {
+            let inner = self.inner.lock();
+            (inner.state, inner.local, inner.remote, inner.backlog)
+        };
+        let (unsent, waiting) = match state {
+            State::Closed => return None,
+            State::Listen => (backlog as usize, self.acceptable.load(Ordering::SeqCst)),
+            _ => (self.unsent(), self.queued()),
+        };
+        Some(Shown {
+            v6: self.is_v6(),
+            // Bound to an address of IPv6 it takes no other.
+            v6only: self.v6only() || local.addr.is_ipv6() && !local.addr.is_unspecified(),
+            local,
+            remote,
+            state: self.shown_state(),
+            waiting,
+            unsent,
+            uid: self.uid.load(Ordering::Relaxed),
+            ino: self.ino.load(Ordering::Relaxed),
+            shut: self.core.shut(),
+            buffers: (self.core.options.rcvbuf(), self.core.options.sndbuf()),
+            dropped: 0,
+            left: 0,
+            info: Some((self.info(), options::CONGESTION)),
+        })
+    }
+}
+
+/// What is told of all: listeners first, ended connections last.
+pub(in crate::net::inet) fn shown() -> Vec<Shown> {
     let (mut sockets, ended) = sockets();
     sockets.sort_by_key(|socket| socket.state() != State::Listen);
-    let mut lines = Vec::new();
-    for socket in sockets.iter().filter(|socket| socket.is_v6() == v6) {
-        let (state, local, remote) = {
-            let inner = socket.inner.lock();
-            (inner.state, inner.local, inner.remote)
-        };
-        if state == State::Closed {
-            continue;
-        }
-        let (unsent, waiting) = match state {
-            State::Listen => (0, socket.acceptable.load(Ordering::SeqCst)),
-            _ => (socket.unsent(), socket.queued()),
-        };
-        lines.push(format!(
-            "{} {} {:02X} {unsent:08X}:{waiting:08X} 00:00000000 00000000 {:5} {:8} {} 1 {:016x} {} 0 0 10 {}",
-            end(local, v6),
-            end(remote.unwrap_or_else(|| Endpoint::unspecified(v6)), v6),
-            socket.shown_state(),
-            socket.uid.load(Ordering::Relaxed),
-            0,
-            socket.ino.load(Ordering::Relaxed),
-            0,
-            if state == State::Listen { 100 } else { 20 },
-            if state == State::Listen { 0 } else { -1 },
-        ));
+    let open = sockets.iter().filter_map(|socket| socket.shown());
+    open.chain(ended.into_iter().map(|(flow, left)| Shown::ended(flow, left))).collect()
+}
+
+/// The lines, without their numbers.
+pub(in crate::net::inet) fn lines(v6: bool) -> Vec<String> {
+    shown().iter().filter(|socket| socket.v6 == v6).map(line).collect()
+}
+
+fn line(socket: &Shown) -> String {
+    let ends = format!("{} {}", end(socket.local, socket.v6), end(socket.remote(), socket.v6));
+    let (state, waiting, nothing) = (socket.state, socket.waiting, 0);
+    if state == TIME_WAIT {
+        // In hundredths of a second.
+        let left = socket.left / 10_000_000;
+        return format!(
+            "{ends} {state:02X} 00000000:00000000 03:{left:08X} 00000000 {nothing:5} {nothing:8} 0 3 {nothing:016x}"
+        );
     }
-    // Which family an ended connection's socket was of is not kept: it is shown by its addresses.
-    for (flow, left) in ended.into_iter().filter(|(flow, _)| flow.local.addr.is_ipv6() == v6) {
-        lines.push(format!(
-            "{} {} {TIME_WAIT:02X} 00000000:00000000 03:{:08X} 00000000 {:5} {:8} 0 3 {:016x}",
-            end(flow.local, v6),
-            end(flow.remote, v6),
-            // In hundredths of a second.
-            left / 10_000_000,
-            0,
-            0,
-            0
-        ));
-    }
-    lines
+    let (unsent, timeout, window) = if state == LISTEN { (0, 100, 0) } else { (socket.unsent, 20, -1) };
+    format!(
+        "{ends} {state:02X} {unsent:08X}:{waiting:08X} 00:00000000 00000000 {:5} {nothing:8} {} 1 {nothing:016x} \
+         {timeout} 0 0 10 {window}",
+        socket.uid, socket.ino
+    )
 }
