@@ -15,6 +15,7 @@ use linux_raw_sys::general::{
 };
 
 use super::{
+    asynchronous::Telling,
     busy,
     inode::Inode,
     inotify, lease,
@@ -60,10 +61,15 @@ pub struct File {
     opener: Option<Arc<Cred>>,
     /// Whom it sends signals, once that was asked for.
     owner: SpinLock<Option<Box<Owner>>>,
+    /// How it does that, with `O_ASYNC`.
+    telling: SpinLock<Option<Box<Telling>>>,
 }
 
 impl Drop for File {
     fn drop(&mut self) {
+        if let Some(telling) = self.telling.lock().take() {
+            telling.end(self.ops.queues());
+        }
         if self.noted {
             inotify::closed(&self.path, self.flags());
         }
@@ -81,7 +87,7 @@ impl Drop for File {
 
 /// Flags that act at open only.
 const OPEN_ONLY: u32 = O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC;
-/// `O_ASYNC`, which holders of leases show; no file of ours sends signals when it is ready.
+/// `O_ASYNC`, which holders of leases show too.
 const FASYNC: u32 = 0o20000;
 /// Flags that `F_SETFL` changes.
 const SETTABLE: u32 =
@@ -197,6 +203,7 @@ impl File {
             runs: AtomicBool::new(false),
             opener: None,
             owner: SpinLock::new(None),
+            telling: SpinLock::new(None),
         }
     }
 
@@ -256,6 +263,18 @@ impl File {
         }
     }
 
+    /// Whether `O_ASYNC` is set.
+    pub(super) fn is_asynchronous(&self) -> bool {
+        self.flags() & FASYNC != 0
+    }
+
+    /// Sets how its owner is told that it may be ready, and shows that; gives what was there.
+    pub(super) fn set_telling(&self, telling: Option<Box<Telling>>) -> Option<Box<Telling>> {
+        let mut place = self.telling.lock();
+        self.show_asynchronous(telling.is_some());
+        core::mem::replace(&mut *place, telling)
+    }
+
     /// Nobody is sent signals any more, as `O_ASYNC` shows.
     pub(super) fn clear_owner(&self) {
         let old = self.owner.lock().take();
@@ -276,6 +295,9 @@ impl File {
     pub fn with_owner(&self, change: impl FnOnce(&mut Owner) -> Result<()>) -> Result<()> {
         let mut owner = self.owner().unwrap_or_default();
         change(&mut owner)?;
+        if let Some(telling) = self.telling.lock().as_deref() {
+            telling.set_owner(owner.clone());
+        }
         let old = self.owner.lock().replace(Box::new(owner));
         drop(old);
         Ok(())

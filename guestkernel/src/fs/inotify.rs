@@ -268,6 +268,10 @@ impl FileOps for Inotify {
         [Some(&self.readable), None]
     }
 
+    fn tells(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, _file: &File, request: u32, arg: u64) -> Result<u64> {
         const FIONREAD: u32 = 0x541b;
         if request != FIONREAD {

@@ -11,6 +11,7 @@
 
 pub mod acl;
 pub mod anon;
+pub mod asynchronous;
 pub mod busy;
 pub mod context;
 mod copy;

@@ -55,6 +55,10 @@ enum Who {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub enum Reason {
+    /// There may be something to read.
+    Input = 1,
+    /// There may be room to write.
+    Output = 2,
     /// Something is to be read that is no data.
     Message = 3,
 }
@@ -64,6 +68,8 @@ impl Reason {
     const fn band(self) -> u64 {
         const MESSAGE: u64 = 0x400;
         match self {
+            Self::Input => 0x41,
+            Self::Output => 0x304,
             Self::Message => MESSAGE | 0x41,
         }
     }

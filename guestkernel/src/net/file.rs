@@ -86,6 +86,10 @@ impl FileOps for SocketFile {
         self.socket.queues()
     }
 
+    fn tells(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, _file: &File, request: u32, arg: u64) -> Result<u64> {
         self.socket.ioctl(request, arg)
     }

@@ -60,6 +60,9 @@ pub fn fcntl(args: &Args) -> Result<u64> {
         F_SETFD => files.set_cloexec(fd, arg & u64::from(FD_CLOEXEC) != 0).map(|()| 0),
         F_GETFL => Ok(file.flags().into()),
         F_SETFL => {
+            let asynchronous = arg as u32 & linux_raw_sys::general::FASYNC != 0;
+            // Kinds that tell nobody do not mind.
+            let _ = crate::fs::asynchronous::set(&file, fd, asynchronous);
             file.set_flags(arg as u32);
             Ok(0)
         }

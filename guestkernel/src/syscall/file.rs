@@ -293,6 +293,7 @@ pub fn flock(args: &Args) -> Result<u64> {
 pub fn ioctl(args: &Args) -> Result<u64> {
     const FIONREAD: u32 = 0x541B;
     const FIONBIO: u32 = 0x5421;
+    const FIOASYNC: u32 = 0x5452;
     const FIONCLEX: u32 = 0x5450;
     const FIOCLEX: u32 = 0x5451;
     let (fd, request, arg) = (args.int(0), args.uint(1), args.addr(2));
@@ -305,6 +306,10 @@ pub fn ioctl(args: &Args) -> Result<u64> {
             let flags = file.flags();
             file.set_flags(if on != 0 { flags | nonblock } else { flags & !nonblock });
             Ok(0)
+        }
+        FIOASYNC => {
+            let on: i32 = uaccess::get(arg)?;
+            crate::fs::asynchronous::set(&file, fd, on != 0).map(|()| 0)
         }
         FIONREAD if file.inode().is_regular() => {
             let left = file.inode().size()?.saturating_sub(file.position());

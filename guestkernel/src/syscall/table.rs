@@ -299,7 +299,7 @@ syscalls! {
     69 msgsnd(Int, Addr, Size, Hex) => ipc_msg::msgsnd, Full, "As Linux.";
     70 msgrcv(Int, Addr, Size, Long, Hex) => ipc_msg::msgrcv, Partial, "As Linux; of several who wait for one message, any may get it.";
     71 msgctl(Int, Int, Addr) => ipc_msg::msgctl, Full, "As Linux.";
-    72 fcntl(Fd, Fcntl, FcntlRest) => fcntl::fcntl, Partial, "O_ASYNC is not taken: no signals when a file is ready; leases are on regular files of directories of the host and of tmpfs.";
+    72 fcntl(Fd, Fcntl, FcntlRest) => fcntl::fcntl, Partial, "leases are on regular files of directories of the host and of tmpfs.";
     73 flock(Fd, Flock) => file::flock, Full, "As Linux.";
     74 fsync(Fd) => file::fsync, Full, "As Linux.";
     75 fdatasync(Fd) => file::fdatasync, Full, "As Linux.";

@@ -317,6 +317,10 @@ impl FileOps for End {
         [Some(self.pty.readers(self.side)), Some(self.pty.writers(self.side))]
     }
 
+    fn tells(&self) -> bool {
+        true
+    }
+
     fn ioctl(&self, file: &File, request: u32, arg: u64) -> Result<u64> {
         ioctl::ioctl(self, file, request, arg)
     }

@@ -88,6 +88,11 @@ pub trait FileOps: Any + Send + Sync {
         [None, None]
     }
 
+    /// With `O_ASYNC` its owner is told by a signal when one of [`Self::queues`] is woken.
+    fn tells(&self) -> bool {
+        false
+    }
+
     /// Device operation.
     fn ioctl(&self, _file: &File, _request: u32, _arg: u64) -> Result<u64> {
         Err(Errno::ENOTTY)

@@ -2,8 +2,8 @@
 //!
 //! A ring of bytes that grows from a page to its capacity (64 KiB unless `F_SETPIPE_SZ` says otherwise). One
 //! sleeping mutex guards it, held over the copy from or to user memory; no allocation happens per write once
-//! the ring has grown. A write of at most `PIPE_BUF` bytes is atomic. Wake-ups happen on the change from
-//! empty or full only, one task at a time; a woken task that leaves something over wakes the next.
+//! the ring has grown. A write of at most `PIPE_BUF` bytes is atomic. Writers are woken on the change from
+//! full only, one task at a time, as readers are; a woken task that leaves something over wakes the next.
 
 mod splice;
 
@@ -287,7 +287,6 @@ impl Pipe {
             if self.room() >= atomic {
                 let mut ring = self.ring.lock();
                 if ring.room() >= atomic {
-                    let empty = ring.len == 0;
                     let step = match ring.write(source) {
                         Ok(step) => step,
                         Err(_) if done != 0 => return Ok(done),
@@ -297,7 +296,8 @@ impl Pipe {
                     self.filled.store(ring.len as u32, Ordering::SeqCst);
                     drop(ring);
                     done += step;
-                    if empty && step != 0 {
+                    // Also where there was something already: who polls is told of each write, as in Linux.
+                    if step != 0 {
                         self.readable.wake_one();
                     }
                     if room >= PIPE_BUF {
@@ -414,6 +414,10 @@ impl FileOps for PipeEnd {
             (self.access != O_WRONLY).then_some(&self.pipe.readable),
             (self.access != O_RDONLY).then_some(&self.pipe.writable),
         ]
+    }
+
+    fn tells(&self) -> bool {
+        true
     }
 
     fn ioctl(&self, _file: &File, request: u32, arg: u64) -> Result<u64> {

@@ -13,6 +13,7 @@ mod exec;
 mod exec_caps;
 mod exec_tools;
 mod fallocate;
+mod fcntl_async;
 mod fcntl_owner;
 mod files;
 mod futex;
@@ -165,6 +166,7 @@ pub(crate) const FAMILIES: &[&[Case]] = &[
     msg::CASES,
     sem::CASES,
     shm::CASES,
+    fcntl_async::CASES,
     fcntl_owner::CASES,
     lease::CASES,
     tmpfile::CASES,
