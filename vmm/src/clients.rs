@@ -187,11 +187,17 @@ fn act(
         }
         Request::Network(spec) => {
             let network = sandbox.server.network.as_ref().ok_or(Errno::NODEV)?;
-            let [socket] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| Errno::INVAL)?;
+            let mut sockets = descriptors.into_iter();
+            let socket = sockets.next().ok_or(Errno::INVAL)?;
+            let inner = spec.names.map(|names| sockets.next().map(|socket| (socket, names.own)));
+            let inner = inner.map(|inner| inner.ok_or(Errno::INVAL)).transpose()?;
+            if sockets.next().is_some() {
+                return Err(Errno::INVAL);
+            }
             if sandbox.phase() != Phase::Created {
                 return Err(Errno::INVAL);
             }
-            network.attach(socket)?;
+            network.attach(socket, inner)?;
             sandbox.command(&Command::Network(spec))?;
             Ok(Some(Reply::Done))
         }

@@ -5,6 +5,7 @@
 //! are used follows from counters that are kept here.
 
 use std::{
+    net::Ipv4Addr,
     os::fd::{AsRawFd, OwnedFd},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -13,8 +14,9 @@ use std::{
 };
 
 use hostcall::{
-    NET_ALIGN, NET_CONSUMED, NET_CONSUMER_WAITS, NET_FRAME_MAX, NET_FROM_SENTRY, NET_HOST_HEADER,
-    NET_PRODUCED, NET_PRODUCER_WAITS, NET_RING, NET_SKIP, NET_TO_SENTRY, NetFrame, PAGE_SIZE, net_record,
+    NET_ALIGN, NET_CONSUMED, NET_CONSUMER_WAITS, NET_FRAME_MAX, NET_FROM_SENTRY, NET_HOST_HEADER, NET_NAMES,
+    NET_PORT_INNER, NET_PORT_WIRE, NET_PRODUCED, NET_PRODUCER_WAITS, NET_RING, NET_SKIP, NET_TO_SENTRY,
+    NetFrame, PAGE_SIZE, net_record,
 };
 use rustix::{event::epoll, io::Errno};
 use vm_memory::VolatileMemory;
@@ -41,9 +43,19 @@ pub(crate) struct Network {
 #[derive(Debug)]
 struct Link {
     socket: OwnedFd,
+    inner: Option<Inner>,
     rings: Option<Rings>,
     /// The I/O thread is told when the socket has something.
     watched: bool,
+}
+
+/// The way to a server of names that the host's stack has in the container's network namespace.
+#[derive(Debug)]
+struct Inner {
+    /// A packet socket at that stack's loopback interface.
+    socket: OwnedFd,
+    /// The container's address, which is that stack's too.
+    own: Ipv4Addr,
 }
 
 /// The rings, as far as they have been used.
@@ -108,13 +120,15 @@ impl Network {
         epoll::add(epoll, doorbell, epoll::EventData::new_u64(marks::DOORBELL), epoll::EventFlags::IN)
     }
 
-    /// There is an interface behind `socket`.
-    pub(crate) fn attach(&self, socket: OwnedFd) -> Result<(), Errno> {
+    /// There is an interface behind `socket`; `inner` is a socket at the loopback interface of the host's stack in
+    /// the same namespace, and the container's address.
+    pub(crate) fn attach(&self, socket: OwnedFd, inner: Option<(OwnedFd, Ipv4Addr)>) -> Result<(), Errno> {
         let mut link = self.link();
         if link.is_some() {
             return Err(Errno::BUSY);
         }
-        *link = Some(Link { socket, rings: None, watched: false });
+        let inner = inner.map(|(socket, own)| Inner { socket, own });
+        *link = Some(Link { socket, inner, rings: None, watched: false });
         Ok(())
     }
 
@@ -157,9 +171,7 @@ impl Network {
             // The rest after whatever else there is to do.
             Ok(true) => self.doorbell.write(1).map_err(|_| Errno::IO),
             Err(error) => {
-                if link.watched {
-                    let _ = epoll::delete(epoll, &link.socket);
-                }
+                let _ = link.watch(false, epoll);
                 *guard = None;
                 Err(error)
             }
@@ -193,8 +205,9 @@ impl Link {
 
     /// Sends one batch. Whether there was one.
     fn send(&mut self, memory: &Memory) -> Result<bool, Errno> {
-        let socket = self.socket.as_raw_fd();
-        let rings = self.rings()?;
+        let Self { socket, inner, rings, .. } = self;
+        let socket = socket.as_raw_fd();
+        let rings = rings.as_mut().ok_or(Errno::NODEV)?;
         let counters = rings.counters + NET_FROM_SENTRY;
         let mut available = between(rings.consumed, load(memory, counters + NET_PRODUCED)?)?;
         if available == 0 {
@@ -214,6 +227,12 @@ impl Link {
             memory.read(gpa, head.as_mut_bytes())?;
             let step = match next(&head, at, available)? {
                 Next::Skip(step) => step,
+                Next::Frame(len, record) if head.port == NET_PORT_INNER => {
+                    if let Some(inner) = inner {
+                        inner.send(memory, gpa, len)?;
+                    }
+                    record
+                }
                 Next::Frame(len, record) => {
                     pieces.push(piece(memory, gpa + NET_HOST_HEADER.0, NET_HOST_HEADER.1)?);
                     pieces.push(piece(memory, gpa + NET_ALIGN, len as usize)?);
@@ -232,6 +251,7 @@ impl Link {
     /// Receives one batch. Whether anything came.
     fn receive(&mut self, memory: &Memory, events: &Events, epoll: &OwnedFd) -> Result<bool, Errno> {
         let socket = self.socket.as_raw_fd();
+        let inner = self.inner.as_ref().map(|inner| inner.socket.as_raw_fd());
         let mut count = 0;
         let mut full = false;
         let rings = self.rings()?;
@@ -253,8 +273,11 @@ impl Link {
                 piece(memory, gpa + NET_HOST_HEADER.0, NET_HOST_HEADER.1)?,
                 piece(memory, gpa + NET_ALIGN, NET_FRAME_MAX as usize)?,
             ];
-            let Some(len) = receive_one(socket, pieces) else { break };
+            let got = receive_one(socket, pieces).map(|len| (len, NET_PORT_WIRE));
+            let got = got.or_else(|| Some((receive_one(inner?, pieces)?, NET_PORT_INNER)));
+            let Some((len, port)) = got else { break };
             memory.write(gpa, &len.to_le_bytes())?;
+            memory.write(gpa + std::mem::offset_of!(NetFrame, port) as u64, &port.to_le_bytes())?;
             if skipped != 0 {
                 memory.write(rings.to_sentry + rings.produced % NET_RING, &NET_SKIP.to_le_bytes())?;
             }
@@ -274,12 +297,60 @@ impl Link {
 
     /// Has the I/O thread told of frames, or not while there is no room for them.
     fn watch(&mut self, wanted: bool, epoll: &OwnedFd) -> Result<(), Errno> {
-        if wanted && !self.watched {
-            epoll::add(epoll, &self.socket, epoll::EventData::new_u64(marks::FRAMES), epoll::EventFlags::IN)?;
-        } else if !wanted && self.watched {
-            epoll::delete(epoll, &self.socket)?;
+        if wanted != self.watched {
+            for socket in std::iter::once(&self.socket).chain(self.inner.as_ref().map(|inner| &inner.socket))
+            {
+                if wanted {
+                    epoll::add(
+                        epoll,
+                        socket,
+                        epoll::EventData::new_u64(marks::FRAMES),
+                        epoll::EventFlags::IN,
+                    )?;
+                } else {
+                    epoll::delete(epoll, socket)?;
+                }
+            }
         }
         self.watched = wanted;
+        Ok(())
+    }
+}
+
+/// Whether a frame may go to the host's stack: a datagram or segment of IPv4 for an address that is that stack's own,
+/// so that it passes nothing on.
+fn may_enter(frame: &[u8], own: Ipv4Addr) -> bool {
+    const IPV4: [u8; 2] = [8, 0];
+    const PACKET: usize = FRAME_MIN as usize;
+    let (Some(kind), Some(packet)) = (frame.get(12..14), frame.get(PACKET..PACKET + 20)) else {
+        return false;
+    };
+    let protocol = i32::from(packet[9]);
+    let to = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
+    kind == IPV4
+        && packet[0] == 0x45
+        && matches!(protocol, libc::IPPROTO_TCP | libc::IPPROTO_UDP)
+        && (to == NET_NAMES || to == own)
+}
+
+impl Inner {
+    /// Sends the frame of so many bytes behind the head at `gpa`, if it may.
+    fn send(&self, memory: &Memory, gpa: u64, len: u32) -> Result<(), Errno> {
+        // Looked at in a copy, which the guest cannot change.
+        let mut bytes = vec![0; NET_HOST_HEADER.1 + len as usize];
+        let (header, frame) = bytes.split_at_mut(NET_HOST_HEADER.1);
+        memory.read(gpa + NET_HOST_HEADER.0, header)?;
+        memory.read(gpa + NET_ALIGN, frame)?;
+        if may_enter(frame, self.own) {
+            let (header, frame) = (header.as_mut_ptr().cast(), frame.as_mut_ptr().cast());
+            send_all(
+                self.socket.as_raw_fd(),
+                &mut [
+                    libc::iovec { iov_base: header, iov_len: NET_HOST_HEADER.1 },
+                    libc::iovec { iov_base: frame, iov_len: len as usize },
+                ],
+            );
+        }
         Ok(())
     }
 }
@@ -299,8 +370,8 @@ fn send_all(socket: i32, pieces: &mut [libc::iovec]) {
     let mut done = 0;
     while done < messages.len() {
         let rest = &mut messages[done..];
-        // SAFETY: the headers refer to pieces of guest memory that stays mapped; the guest may change what is in
-        // them at any time, which the kernel copies as it is.
+        // SAFETY: the headers refer to pieces of guest memory that stays mapped, or of a buffer of the caller's; the
+        // guest may change what is in its own at any time, which the kernel copies as it is.
         let sent = unsafe {
             libc::sendmmsg(
                 socket,
@@ -411,7 +482,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(network.start(&memory, [0x3000, 0x10_0000, 0x20_0000]), Err(Errno::NODEV));
-        network.attach(ours).unwrap();
+        network.attach(ours, None).unwrap();
         network.start(&memory, [0x3000, 0x10_0000, 0x20_0000]).unwrap();
         assert_eq!(network.start(&memory, [0x3000, 0x10_0000, 0x20_0000]), Err(Errno::BUSY));
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
@@ -453,6 +524,26 @@ mod tests {
             assert_eq!(network.serve(&memory, &events, &epoll), Err(Errno::BADMSG), "{at} {value}");
             assert_eq!(network.serve(&memory, &events, &epoll), Ok(()));
         }
+    }
+
+    #[test]
+    fn only_what_is_for_the_inner_stack_enters() {
+        let own = Ipv4Addr::new(172, 18, 0, 2);
+        let frame = |first: u8, protocol: u8, to: Ipv4Addr| {
+            let mut frame = [0; 42];
+            frame[12] = 8;
+            (frame[14], frame[23]) = (first, protocol);
+            frame[30..34].copy_from_slice(&to.octets());
+            frame
+        };
+        assert!(may_enter(&frame(0x45, 17, NET_NAMES), own) && may_enter(&frame(0x45, 6, own), own));
+        assert!(!may_enter(&frame(0x45, 17, Ipv4Addr::LOCALHOST), own));
+        assert!(!may_enter(&frame(0x45, 1, own), own));
+        assert!(!may_enter(&frame(0x46, 17, own), own));
+        assert!(!may_enter(&[8; 20], own));
+        let mut other = frame(0x45, 17, own);
+        other[12] = 0x86;
+        assert!(!may_enter(&other, own));
     }
 
     #[test]

@@ -28,9 +28,9 @@ pub use event::{EVENT_VECTOR, EventFlags, EventPage, MAX_STREAMS, MISS_VECTOR, M
 pub use fs::{Attr, DirentHeader, FileSystemStat, SetAttr, SetAttrValid, Timespec};
 pub use net::{
     NET_ALIGN, NET_CHECKSUM_VALID, NET_CONSUMED, NET_CONSUMER_WAITS, NET_DOORBELL_PORT, NET_FRAME_MAX,
-    NET_FROM_SENTRY, NET_GSO_TCP4, NET_GSO_TCP6, NET_HOST_HEADER, NET_LIST_MAX, NET_NEEDS_CHECKSUM,
-    NET_PRODUCED, NET_PRODUCER_WAITS, NET_RING, NET_SKIP, NET_TO_SENTRY, NetAddress, NetFrame, NetRoute,
-    NetworkSpec, net_record,
+    NET_FROM_SENTRY, NET_GSO_TCP4, NET_GSO_TCP6, NET_HOST_HEADER, NET_LIST_MAX, NET_NAMES,
+    NET_NEEDS_CHECKSUM, NET_PORT_INNER, NET_PORT_WIRE, NET_PRODUCED, NET_PRODUCER_WAITS, NET_RING, NET_SKIP,
+    NET_TO_SENTRY, NetAddress, NetFrame, NetNames, NetRoute, NetworkSpec, net_record,
 };
 pub use spec::{
     Answer, Command, FilterSpec, MountKind, MountSpec, NodeSpec, ProcessInfo, ProcessSpec, Recipient, Rlimit,

@@ -8,7 +8,7 @@
 //! VMM by [`EventFlags::NETWORK`](crate::EventFlags::NETWORK).
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -64,9 +64,14 @@ pub struct NetFrame {
     pub csum_start: u16,
     /// Where it is put, from there.
     pub csum_offset: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// Where it came from or goes to: [`NET_PORT_WIRE`] or [`NET_PORT_INNER`].
+    pub port: u16,
 }
+
+/// [`NetFrame::port`]: the container's interface.
+pub const NET_PORT_WIRE: u16 = 0;
+/// [`NetFrame::port`]: the loopback interface that the host's stack has in the container's network namespace.
+pub const NET_PORT_INNER: u16 = 1;
 
 const _: () = assert!(size_of::<NetFrame>() as u64 == NET_ALIGN);
 
@@ -114,6 +119,21 @@ pub struct NetRoute {
     pub protocol: u8,
 }
 
+/// A server of names in the container's network namespace, on the loopback interface of the host's stack there, as
+/// Docker has one for user-defined networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetNames {
+    /// Its ports: datagrams and connections to [`NET_NAMES`], port 53, go there.
+    pub udp: u16,
+    /// The same of TCP.
+    pub tcp: u16,
+    /// The container's address, from which the server asks others.
+    pub own: Ipv4Addr,
+}
+
+/// The address at which Docker's server of names listens.
+pub const NET_NAMES: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
 /// The network interface of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {
@@ -125,10 +145,16 @@ pub struct NetworkSpec {
     pub mac: [u8; 6],
     /// Most bytes of a packet.
     pub mtu: u32,
+    /// Most packets that wait to be sent, as programs are told.
+    pub queue: u32,
+    /// Where its other end is: the number of an interface, and the number of the namespace that has it.
+    pub peer: Option<(u32, u32)>,
     /// Addresses.
     pub addresses: Vec<NetAddress>,
     /// Routes.
     pub routes: Vec<NetRoute>,
     /// Who is known already.
     pub neighbours: Vec<(IpAddr, [u8; 6])>,
+    /// A server of names on the other side of [`NET_PORT_INNER`].
+    pub names: Option<NetNames>,
 }

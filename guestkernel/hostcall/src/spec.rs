@@ -293,7 +293,7 @@ mod tests {
     use proptest::{collection, prelude::*};
 
     use super::*;
-    use crate::{NetAddress, NetRoute};
+    use crate::{NET_NAMES, NetAddress, NetNames, NetRoute};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         collection::vec(any::<u8>(), 0..40)
@@ -406,6 +406,9 @@ mod tests {
                 index: numbers.0,
                 mac: numbers.1,
                 mtu: numbers.2,
+                queue: numbers.0,
+                names: addresses.first().map(|_| NetNames { udp: 3, tcp: 4, own: NET_NAMES }),
+                peer: addresses.first().map(|_| (numbers.2, numbers.0)),
                 neighbours: addresses.iter().map(|(addr, _)| (*addr, numbers.1)).collect(),
                 addresses: addresses
                     .iter()

@@ -94,8 +94,18 @@ impl Names for Interfaces {
 struct OneInterface(&'static link::Interface);
 
 /// The files of an interface.
-const OF_INTERFACE: [&[u8]; 9] =
-    [b"address", b"addr_len", b"carrier", b"flags", b"ifindex", b"iflink", b"mtu", b"operstate", b"type"];
+const OF_INTERFACE: [&[u8]; 10] = [
+    b"address",
+    b"addr_len",
+    b"carrier",
+    b"flags",
+    b"ifindex",
+    b"iflink",
+    b"mtu",
+    b"operstate",
+    b"tx_queue_len",
+    b"type",
+];
 
 impl Names for OneInterface {
     fn lookup(&self, name: &[u8]) -> Result<Arc<Node>> {
@@ -111,6 +121,8 @@ impl Names for OneInterface {
                 b"flags" => format!("0x{:x}", interface.flags & !link::flag::RUNNING),
                 b"mtu" => format!("{}", interface.mtu),
                 b"operstate" => if loops { "unknown" } else { "up" }.into(),
+                b"iflink" => format!("{}", interface.peer.map_or(interface.index, |(index, _)| index)),
+                b"tx_queue_len" => format!("{}", interface.queue),
                 b"type" => format!("{}", interface.hardware()),
                 _ => format!("{}", interface.index),
             };

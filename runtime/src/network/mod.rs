@@ -6,7 +6,7 @@
 
 mod read;
 
-use std::{fs::File, os::fd::OwnedFd};
+use std::{fs::File, os::fd::OwnedFd, path::Path};
 
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -41,9 +41,25 @@ pub(crate) fn is_wanted(mode: Mode, linux: Option<&Linux>) -> Result<bool> {
     }
     let Some(namespace) = asked(linux) else { return Ok(false) };
     let Some(path) = namespace.path() else { return Ok(true) };
+    if is_of_a_process(path) {
+        log::warn!(
+            "{}: the network of another process stays its own; there is only loopback",
+            path.display()
+        );
+        return Ok(false);
+    }
     let own = std::fs::metadata("/proc/self/ns/net").context("/proc/self/ns/net")?;
     // One that is not there is reported where it is entered.
     Ok(std::fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) != (own.dev(), own.ino())))
+}
+
+/// Whether a namespace is named as that of a process (`--network container:…`): who lives there would lose the
+/// interface that is taken for a sandbox.
+fn is_of_a_process(path: &Path) -> bool {
+    let mut parts = path.components().map(|part| part.as_os_str().to_string_lossy());
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    matches!((parts.next(), parts.next(), parts.next()), (Some(root), Some(proc), Some(pid))
+        if root == "/" && proc == "proc" && is_number(&pid))
 }
 
 /// Whether somebody else made the namespace, so that there may be an interface from the start.
@@ -59,15 +75,20 @@ pub(crate) fn attach(pid: u32, client: &Client) -> Result<()> {
         let _inside = Namespace::within(namespace).with_context(|| path)?;
         match read::read().context("look at the container's network")? {
             Some(spec) => {
-                let socket = vmm::packet::open(spec.index).context("packet socket")?;
+                let mut sockets = vec![vmm::packet::open(spec.index).context("packet socket")?];
                 read::silence(&spec)?;
-                Some((spec, socket))
+                if let Some(names) = spec.names {
+                    read::turn_inwards(&spec, names).context("the server of names")?;
+                    sockets.push(vmm::packet::open(read::LOOPBACK).context("packet socket")?);
+                }
+                Some((spec, sockets))
             }
             None => None,
         }
     };
-    let Some((spec, socket)) = given else { return Ok(()) };
-    client.send(&Request::Network(Box::new(spec)), &[socket.as_fd()]).context("ask the sandbox")?;
+    let Some((spec, sockets)) = given else { return Ok(()) };
+    let sockets: Vec<_> = sockets.iter().map(AsFd::as_fd).collect();
+    client.send(&Request::Network(Box::new(spec)), &sockets).context("ask the sandbox")?;
     match client.receive().context("sandbox")? {
         Some(Reply::Done) => Ok(()),
         Some(reply) => bail!("the sandbox takes no network: {reply:?}"),
@@ -110,6 +131,23 @@ impl Drop for Namespace {
             && let Err(errno) = setns(back, CloneFlags::CLONE_NEWNET)
         {
             log::error!("return to the caller's network namespace: {errno}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_from_a_namespace() {
+        for (path, is) in [
+            ("/proc/12/ns/net", true),
+            ("/proc/self/ns/net", false),
+            ("/run/netns/a", false),
+            ("/var/run/docker/netns/12", false),
+        ] {
+            assert_eq!(is_of_a_process(Path::new(path)), is, "{path}");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use hostcall::{NET_LIST_MAX, NetAddress, NetRoute, NetworkSpec};
+use hostcall::{NET_LIST_MAX, NET_NAMES, NetAddress, NetNames, NetRoute, NetworkSpec};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
 };
@@ -16,13 +16,17 @@ use nix::sys::socket::{
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const RTM_GETLINK: u16 = 18;
+const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
+const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
 const RTM_GETNEIGH: u16 = 30;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_CREATE: u16 = 0x400;
 /// Bytes of a message's header.
 const HEADER: usize = 16;
 /// Bytes for one answer.
@@ -126,6 +130,10 @@ fn interface(message: &[u8]) -> Option<NetworkSpec> {
     const ADDRESS: u16 = 1;
     const IFNAME: u16 = 3;
     const MTU: u16 = 4;
+    const LINK: u16 = 5;
+    const TXQLEN: u16 = 13;
+    const LINK_NETNSID: u16 = 37;
+    let number = |kind| attribute(message, IFINFO, kind).and_then(|value| word(value, 0));
     if half(message, 2)? != ARPHRD_ETHER || word(message, 8)? & IFF_UP == 0 {
         return None;
     }
@@ -134,7 +142,9 @@ fn interface(message: &[u8]) -> Option<NetworkSpec> {
         name: name.split(|byte| *byte == 0).next()?.to_vec(),
         index: word(message, 4)?,
         mac: attribute(message, IFINFO, ADDRESS)?.try_into().ok()?,
-        mtu: word(attribute(message, IFINFO, MTU)?, 0)?,
+        mtu: number(MTU)?,
+        queue: number(TXQLEN).unwrap_or(0),
+        peer: number(LINK).zip(number(LINK_NETNSID)),
         ..NetworkSpec::default()
     })
 }
@@ -221,7 +231,64 @@ pub(super) fn read() -> Result<Option<NetworkSpec>> {
     let known = known.iter().filter_map(|message| neighbour(message));
     spec.neighbours =
         known.filter(|(of, _)| *of == spec.index).map(|(_, one)| one).take(NET_LIST_MAX).collect();
+    spec.names = names(&spec.addresses);
     Ok(Some(spec))
+}
+
+/// The port of a socket at the address of Docker's server of names, in a table of `/proc/net`.
+fn port_of(table: &str, states: &[&str]) -> Option<u16> {
+    let addr = format!("{:08X}:", u32::from_ne_bytes(NET_NAMES.octets()));
+    table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let port = words.next()?.strip_prefix(&addr)?;
+        states.contains(&words.nth(1)?).then(|| u16::from_str_radix(port, 16).ok())?
+    })
+}
+
+/// The server of names that listens in the namespace that this thread is in.
+fn names(addresses: &[NetAddress]) -> Option<NetNames> {
+    // Sockets that listen, and datagram sockets without a peer.
+    const LISTEN: &str = "0A";
+    const UNCONNECTED: &str = "07";
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).ok();
+    let own = addresses.iter().find_map(|one| match one.addr {
+        IpAddr::V4(addr) => Some(addr),
+        IpAddr::V6(_) => None,
+    });
+    Some(NetNames {
+        udp: port_of(&table("udp")?, &[UNCONNECTED])?,
+        tcp: port_of(&table("tcp")?, &[LISTEN])?,
+        own: own?,
+    })
+}
+
+/// The number of the loopback interface.
+pub(super) const LOOPBACK: u32 = 1;
+
+/// Lets the server of names be reached from the sandbox, and reach others through it: what the host's stack in this
+/// namespace sends leaves by its loopback interface, where the sandbox sees it, and nothing that comes in by the
+/// container's interface has a meaning for it.
+pub(super) fn turn_inwards(spec: &NetworkSpec, names: NetNames) -> Result<()> {
+    let name = std::str::from_utf8(&spec.name)?;
+    for (setting, value) in [(format!("{name}/rp_filter"), "1"), ("lo/route_localnet".into(), "1")] {
+        let path = format!("/proc/sys/net/ipv4/conf/{setting}");
+        std::fs::write(&path, value).context(path)?;
+    }
+    let mut tables = Tables::open()?;
+    let attribute = |kind: u16, value: &[u8; 4]| -> Vec<u8> {
+        [&8u16.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat()
+    };
+    let own = names.own.octets();
+    let family = libc::AF_INET as u8;
+    // struct ifaddrmsg, IFA_LOCAL, IFA_ADDRESS.
+    let header = [&[family, 32, 0, 0][..], &LOOPBACK.to_ne_bytes()].concat();
+    let payload = [header, attribute(2, &own), attribute(1, &own)].concat();
+    tables.ask(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, &payload).context("address")?;
+    // struct rtmsg: the main table, RTPROT_STATIC, RT_SCOPE_LINK, RTN_UNICAST; RTA_OIF, RTA_PREFSRC.
+    let header = [&[family, 0, 0, 0, TABLE_MAIN as u8, 4, 253, RTN_UNICAST][..], &[0; 4]].concat();
+    let payload = [header, attribute(4, &LOOPBACK.to_ne_bytes()), attribute(7, &own)].concat();
+    tables.ask(RTM_NEWROUTE, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, &payload).context("route")?;
+    Ok(())
 }
 
 /// Takes the addresses off the host's interface: its stack neither answers for them nor resets what it knows
@@ -266,6 +333,17 @@ mod tests {
     fn this_namespace_can_be_read() {
         // Whatever there is, the answers are understood.
         assert!(read().is_ok());
+    }
+
+    #[test]
+    fn a_server_of_names_is_found_by_its_address() {
+        let table = "  sl  local_address rem_address   st tx_queue\n\
+             0: 00000000:0035 00000000:0000 07 00000000:00000000\n\
+             1: 0B00007F:1F40 0100007F:0001 01 00000000:00000000\n\
+             2: 0B00007F:8ACF 00000000:0000 07 00000000:00000000\n";
+        assert_eq!(port_of(table, &["07"]), Some(0x8acf));
+        assert_eq!(port_of(table, &["0A"]), None);
+        assert_eq!(port_of("0: 0B00007F:zz 00000000:0000 07", &["07"]), None);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The Docker engine with the runtime under it: what a user types and sees must be as with runc.
 //!
 //! A case is a shell script, `tests/docker/NAME.sh`, that is run for runc and for the runtime at once. The engine is one
-//! of the tests' own, with its state in a directory of the tests'; its containers have no network.
+//! of the tests' own, with its state in a directory of the tests' and a bridge of its own.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -26,10 +27,21 @@ const START: Duration = Duration::from_secs(120);
 /// How long a case may take under one runtime.
 const LIMIT: Duration = Duration::from_secs(280);
 
+/// The engine's bridge.
+const BRIDGE: &str = "rfdocker";
+/// Its address.
+const GATEWAY: &str = "10.233.0.1";
+/// Where user-defined networks get their addresses.
+const POOL: &str = "10.234.0.0/16";
+/// Programs of this machine that the image `servers` has, with their libraries.
+const SERVERS: &[&str] = &["redis-server", "redis-cli", "redis-benchmark", "perl", "ps"];
+
 /// A running engine.
 struct Engine {
     daemon: Mutex<Option<Child>>,
     directory: PathBuf,
+    /// Whether the image `servers` was made, or why not.
+    servers: OnceLock<Result<(), String>>,
 }
 
 impl Engine {
@@ -51,30 +63,47 @@ impl Engine {
         let program = Command::new("sh").args(["-c", "command -v \"$0\"", &runtime()]).output()?.stdout;
         let program = String::from_utf8(program)?.trim().to_owned();
         ensure!(!program.is_empty(), "no {} in PATH", runtime());
+        let bridge = format!(
+            "ip link add {BRIDGE} type bridge; ip addr add {GATEWAY}/24 dev {BRIDGE}; ip link set {BRIDGE} up"
+        );
+        let made = Command::new("sh").args(["-ec", &bridge]).output()?;
+        ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let log = fs::File::create(at("log"))?;
         let daemon = Command::new("dockerd")
             .args(["--host", &format!("unix://{}", at("docker.sock")), "--pidfile", &at("pid")])
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--bridge", "none"])
-            .args(["--iptables=false", "--ip6tables=false", "--add-runtime", &format!("tested={program}")])
+            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--bridge", BRIDGE])
+            .args(["--default-address-pool", &format!("base={POOL},size=24")])
+            .args(["--ip6tables=false", "--add-runtime", &format!("tested={program}")])
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("dockerd")?;
-        let engine = Self { daemon: Mutex::new(Some(daemon)), directory };
+        let engine = Self { daemon: Mutex::new(Some(daemon)), directory, servers: OnceLock::new() };
         let started = Instant::now();
         while !engine.docker().arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status()?.success()
         {
             ensure!(started.elapsed() < START, "dockerd does not start: {}", engine.log());
             thread::sleep(Duration::from_millis(200));
         }
-        engine.make_image()?;
+        engine.make_image("image", &[])?;
         Ok(engine)
     }
 
-    fn make_image(&self) -> Result<()> {
-        let root = Bundle::new("docker-image", &["true"])?;
+    /// Makes the image `servers`, unless it is there.
+    fn make_servers(&self) -> Result<()> {
+        let made = self.servers.get_or_init(|| {
+            self.make_image("servers", SERVERS).map_err(|error| format!("image of servers: {error:#}"))
+        });
+        made.clone().map_err(anyhow::Error::msg)
+    }
+
+    fn make_image(&self, name: &str, programs: &[&str]) -> Result<()> {
+        let root = Bundle::new(&format!("docker-{name}"), &["true"])?;
+        for program in programs {
+            add(&root, program).with_context(|| (*program).to_owned())?;
+        }
         let etc = root.path.join("rootfs/etc");
         fs::write(etc.join("passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n")?;
         fs::write(etc.join("group"), "root:x:0:\nuser:x:1000:\nextra:x:2000:user\n")?;
@@ -86,7 +115,7 @@ impl Engine {
             .spawn()
             .context("tar")?;
         let input = tar.stdout.take().context("tar")?;
-        let output = self.docker().args(["import", "-", "image"]).stdin(input).output()?;
+        let output = self.docker().args(["import", "-", name]).stdin(input).output()?;
         tar.wait()?;
         ensure!(output.status.success(), "docker import: {}", String::from_utf8_lossy(&output.stderr));
         Ok(())
@@ -98,6 +127,26 @@ impl Engine {
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
     }
+}
+
+/// Adds a program of this machine, with the libraries that it needs, to a bundle's root.
+fn add(root: &Bundle, program: &str) -> Result<()> {
+    let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output()?.stdout;
+    let found = String::from_utf8(found)?.trim().to_owned();
+    let needed = Command::new("ldd").arg(&found).output().context("ldd")?;
+    ensure!(needed.status.success(), "ldd: {}", String::from_utf8_lossy(&needed.stderr));
+    let needed = String::from_utf8(needed.stdout)?;
+    let libraries: BTreeSet<_> = needed.split_whitespace().filter(|word| word.starts_with('/')).collect();
+    for library in libraries {
+        let to = root.file(library.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().context("no directory")?)?;
+        fs::copy(library, to).with_context(|| library.to_owned())?;
+    }
+    let to = root.file("bin").join(program);
+    // It may be an applet of busybox.
+    let _ = fs::remove_file(&to);
+    fs::copy(&found, to).with_context(|| found.clone())?;
+    Ok(())
 }
 
 static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
@@ -116,6 +165,7 @@ pub(crate) fn stop() {
         let _ = finish_within(daemon, Duration::from_secs(30));
     }
     let _ = fs::remove_dir_all(&engine.directory);
+    let _ = Command::new("ip").args(["link", "del", BRIDGE]).status();
 }
 
 /// What a script prints, under one runtime.
@@ -133,6 +183,9 @@ fn transcript(engine: &Engine, name: &str, script: &str, runtime: &str) -> Resul
         .env("HOME", &engine.directory)
         .env("DOCKER_HOST", engine.socket())
         .env("RUNTIME", runtime)
+        .env("GATEWAY", GATEWAY)
+        // A port of this machine that is free, and the nine after it.
+        .env("PORT", if runtime == "runc" { "7300" } else { "7310" })
         .env("BOX", &container)
         .current_dir(&directory)
         .process_group(0)
@@ -140,8 +193,13 @@ fn transcript(engine: &Engine, name: &str, script: &str, runtime: &str) -> Resul
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let output = finish_within(command.spawn().context("bash")?, LIMIT);
-    let removed =
-        engine.docker().args(["rm", "-f", &container]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    // Its own, and those that stand beside it.
+    let removed = Command::new("sh")
+        .args(["-c", "docker ps -aq -f name=\"^$0\" | xargs -r docker rm -f", &container])
+        .env("DOCKER_HOST", engine.socket())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     let output = output.with_context(|| format!("under {runtime}; {}", engine.log()))?;
     removed?;
     let text =
@@ -173,6 +231,9 @@ fn mask(text: &str, runtime: &str, directory: &Path) -> String {
 
 fn same(name: &str, script: &str) -> Result<String> {
     let engine = engine()?;
+    if script.contains("servers") {
+        engine.make_servers()?;
+    }
     let (expected, got) = thread::scope(|scope| {
         let expected = scope.spawn(|| transcript(engine, name, script, "runc"));
         let got = transcript(engine, name, script, "tested");
@@ -196,4 +257,4 @@ macro_rules! cases {
     )*};
 }
 
-cases!(errors files life limits options security service streams terminal);
+cases!(errors files life limits names network options redis security service streams terminal);

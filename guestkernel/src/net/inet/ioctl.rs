@@ -89,7 +89,7 @@ fn answer(request: u32, ifreq: &mut [u8; IFREQ]) -> Result<()> {
         SIOCGIFMETRIC => put_int(ifreq, 0),
         SIOCGIFMTU => put_int(ifreq, interface.mtu as i32),
         SIOCGIFINDEX => put_int(ifreq, interface.index as i32),
-        SIOCGIFTXQLEN => put_int(ifreq, 1000),
+        SIOCGIFTXQLEN => put_int(ifreq, interface.queue as i32),
         SIOCGIFMAP => ifreq[NAME..].fill(0),
         SIOCGIFHWADDR => {
             ifreq[NAME..].fill(0);

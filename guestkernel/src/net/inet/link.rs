@@ -58,6 +58,10 @@ pub struct Interface {
     pub name: &'static str,
     /// Most bytes of a packet.
     pub mtu: u32,
+    /// Most packets that wait to be sent, as programs are told.
+    pub queue: u32,
+    /// The number of the interface at the other end, and of the namespace that has it.
+    pub peer: Option<(u32, u32)>,
     /// `IFF_*`.
     pub flags: u32,
     /// Its hardware address.
@@ -137,6 +141,8 @@ pub static LO: Interface = Interface {
     index: 1,
     name: "lo",
     mtu: 65536,
+    queue: 1000,
+    peer: None,
     flags: flag::UP | flag::LOOPBACK | flag::RUNNING,
     mac: [0; 6],
     addresses: &[of_host(IpAddr::V4(Ipv4Addr::LOCALHOST), 8), of_host(IpAddr::V6(Ipv6Addr::LOCALHOST), 128)],
@@ -184,6 +190,8 @@ pub fn add_wire(spec: &NetworkSpec) -> Result<&'static Interface> {
         index: if spec.index <= LO.index { LO.index + 1 } else { spec.index },
         name: Box::leak(String::from(name).into_boxed_str()),
         mtu: spec.mtu,
+        queue: spec.queue,
+        peer: spec.peer,
         flags: flag::UP | flag::BROADCAST | flag::RUNNING | flag::MULTICAST,
         mac: spec.mac,
         addresses: Box::leak(assigned.collect::<Vec<_>>().into_boxed_slice()),
@@ -388,6 +396,8 @@ pub(super) mod tests {
             index: 7,
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
+            queue: 1000,
+            peer: None,
             addresses: alloc::vec![
                 NetAddress {
                     addr: addr("172.17.0.2"),
@@ -406,6 +416,7 @@ pub(super) mod tests {
                 route("fe80::", 64, None, None),
             ],
             neighbours: Vec::new(),
+            names: None,
         }
     }
 
@@ -421,6 +432,8 @@ pub(super) mod tests {
             index: 7,
             name: "eth0",
             mtu: 1500,
+            queue: 1000,
+            peer: None,
             flags: 0,
             mac: spec.mac,
             addresses: Box::leak(assigned.collect::<Vec<_>>().into_boxed_slice()),

@@ -47,6 +47,7 @@ mod ifla {
     pub(super) const BROADCAST: u16 = 2;
     pub(super) const IFNAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
+    pub(super) const LINK: u16 = 5;
     pub(super) const QDISC: u16 = 6;
     pub(super) const TXQLEN: u16 = 13;
     pub(super) const OPERSTATE: u16 = 16;
@@ -57,6 +58,7 @@ mod ifla {
     pub(super) const NUM_TX_QUEUES: u16 = 31;
     pub(super) const NUM_RX_QUEUES: u16 = 32;
     pub(super) const CARRIER: u16 = 33;
+    pub(super) const LINK_NETNSID: u16 = 37;
 }
 
 /// The answer to a request, and whether it is a dump, behind which the end is told.
@@ -121,7 +123,7 @@ struct Route {
 }
 
 /// The routes that the loopback interface has.
-fn loopback_routes() -> [Route; 5] {
+fn loopback_routes() -> [Route; 4] {
     let lo = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let v4 = |to: [u8; 4], bits, kind, scope| Route {
         to: IpAddr::from(to),
@@ -135,14 +137,14 @@ fn loopback_routes() -> [Route; 5] {
         protocol: PROTOCOL_KERNEL,
         interface: link::LO.index,
     };
-    let v6 = |table, kind, priority| Route {
+    let v6 = Route {
         to: IpAddr::V6(Ipv6Addr::LOCALHOST),
         bits: 128,
-        table,
+        table: TABLE_LOCAL,
         scope: SCOPE_UNIVERSE,
-        kind,
+        kind: TYPE_LOCAL,
         source: None,
-        priority: Some(priority),
+        priority: Some(0),
         gateway: None,
         protocol: PROTOCOL_KERNEL,
         interface: link::LO.index,
@@ -151,8 +153,7 @@ fn loopback_routes() -> [Route; 5] {
         v4([127, 0, 0, 0], 8, TYPE_LOCAL, SCOPE_HOST),
         v4([127, 0, 0, 1], 32, TYPE_LOCAL, SCOPE_HOST),
         v4([127, 255, 255, 255], 32, TYPE_BROADCAST, SCOPE_LINK),
-        v6(TABLE_MAIN, TYPE_UNICAST, 256),
-        v6(TABLE_LOCAL, TYPE_LOCAL, 0),
+        v6,
     ]
 }
 
@@ -219,12 +220,16 @@ impl Writer {
         out.put(&(interface.flags | link::flag::LOWER_UP).to_ne_bytes());
         out.put(&0u32.to_ne_bytes());
         out.text(ifla::IFNAME, interface.name);
-        out.number(ifla::TXQLEN, 1000);
+        out.number(ifla::TXQLEN, interface.queue);
         // Unknown, as of every interface without a cable; or up.
         let loops = interface.flags & link::flag::LOOPBACK != 0;
         out.attribute(ifla::OPERSTATE, &[if loops { 0 } else { 6 }]);
         out.attribute(ifla::LINKMODE, &[0]);
         out.number(ifla::MTU, interface.mtu);
+        if let Some((index, namespace)) = interface.peer {
+            out.number(ifla::LINK, index);
+            out.number(ifla::LINK_NETNSID, namespace);
+        }
         out.number(ifla::GROUP, 0);
         out.number(ifla::PROMISCUITY, 0);
         out.number(ifla::NUM_TX_QUEUES, 1);
@@ -400,7 +405,7 @@ mod tests {
             (GETADDR, 0, 2),
             (GETADDR, 10, 1),
             (GETROUTE, 2, 3),
-            (GETROUTE, 10, 2),
+            (GETROUTE, 10, 1),
             (GETNEIGH, 0, 0),
         ] {
             let mut payload = [0; 16];

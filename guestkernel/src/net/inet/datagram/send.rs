@@ -19,6 +19,7 @@ use crate::{
             control::{self, Said},
             link,
             options::{SOL_IP, SOL_IPV6, ip, ip6},
+            wire,
         },
     },
     uio::Source,
@@ -133,7 +134,7 @@ impl Datagram {
 
     fn send_udp(&self, data: Vec<u8>, to: Endpoint, source: IpAddr, ttl: u8, tos: u8) -> Result<()> {
         let from = Endpoint { addr: source, port: self.inner.lock().local.port };
-        if is_outside(to.addr) {
+        if is_outside(to.addr) || wire::is_server(to) {
             let head = udp_header(from, to, &data);
             return self.send_out((source, to.addr), (IPPROTO_UDP as u8, ttl, tos), [&head, &data]);
         }

@@ -21,6 +21,7 @@ use crate::{
             link,
             options::{SOL_TCP, tcp},
             table::{Claim, Flow},
+            wire,
         },
         options::so,
     },
@@ -174,7 +175,7 @@ impl Tcp {
             inner.done = false;
         }
         self.grow();
-        if !link::is_local(remote.addr) {
+        if !link::is_local(remote.addr) || wire::is_server(remote) {
             return self.open_wire(flow);
         }
         link::LO.traffic.count(3, 180);
@@ -191,7 +192,7 @@ impl Tcp {
         // As Linux: nothing leaves from an address of the loopback.
         let loops = link::LO.addresses.iter().any(|one| one.addr == flow.local.addr)
             || matches!(flow.local.addr, IpAddr::V4(addr) if addr.is_loopback());
-        if loops {
+        if loops && !wire::is_server(flow.remote) {
             self.disconnect();
             self.core.take_error_code();
             return Err(Errno::EINVAL);

@@ -10,6 +10,7 @@
 mod error;
 mod ether;
 mod fragment;
+mod names;
 pub mod neighbour;
 pub(super) mod packet;
 mod ring;
@@ -20,7 +21,10 @@ use core::{
     sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
-use hostcall::{NET_CHECKSUM_VALID, NET_GSO_TCP4, NET_GSO_TCP6, NET_NEEDS_CHECKSUM, NetFrame, NetworkSpec};
+use hostcall::{
+    NET_CHECKSUM_VALID, NET_GSO_TCP4, NET_GSO_TCP6, NET_NAMES, NET_NEEDS_CHECKSUM, NET_PORT_INNER, NetFrame,
+    NetworkSpec,
+};
 
 use self::{
     ether::Mac,
@@ -40,6 +44,7 @@ use crate::{
 };
 
 pub(super) use error::{Failed, hear, report};
+pub(super) use names::is_server;
 
 /// Frames that one interrupt takes; then programs have a turn.
 const BURST: usize = 256;
@@ -62,6 +67,9 @@ pub fn start(spec: &NetworkSpec) -> Result<()> {
     *RECEIVER.lock() = Some((receiver, Vec::new()));
     for (addr, mac) in &spec.neighbours {
         neighbour::know(*addr, *mac);
+    }
+    if let Some(names) = spec.names {
+        names::start(names);
     }
     log::debug!("network interface {} with MTU {}", interface.name, interface.mtu);
     on_event();
@@ -100,6 +108,9 @@ pub fn on_event() {
 
 /// Takes a frame. `None` when it is for somebody else, or means nothing.
 fn take(wire: &Interface, head: &NetFrame, frame: &[u8]) -> Option<()> {
+    if head.port == NET_PORT_INNER {
+        return names::take(head, frame);
+    }
     let (ethernet, body) = frame.split_first_chunk::<{ ether::HEADER }>()?;
     // Groups have the lowest bit of the first byte.
     if ethernet[..6] != wire.mac && ethernet[0] & 1 == 0 || ethernet[6..12] == wire.mac {
@@ -115,6 +126,9 @@ fn take(wire: &Interface, head: &NetFrame, frame: &[u8]) -> Option<()> {
         ether::IPV6 => packet::read_v6(body, false)?,
         _ => return None,
     };
+    if names::pass(head, &header) {
+        return Some(());
+    }
     arrive(&header, trusted)
 }
 
@@ -239,6 +253,9 @@ fn no_room() -> Errno {
 /// # Errors
 /// `ENETUNREACH`, `EMSGSIZE`, `ENOBUFS` where the ring is full.
 pub(super) fn send(packet: &Outgoing<'_>) -> Result<()> {
+    if packet.to == IpAddr::V4(NET_NAMES) {
+        return names::send(packet);
+    }
     let wire = link::wire().ok_or(Errno::ENETUNREACH)?;
     let next = link::path(packet.to)?.next;
     let len: usize = packet.pieces.iter().map(|piece| piece.len()).sum();
