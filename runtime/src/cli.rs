@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     check, commands,
@@ -41,6 +41,9 @@ pub(crate) struct Global {
     /// Whether to do without privileges: `true`, `false` or `auto`
     #[arg(long, global = true, default_value = "auto")]
     rootless: String,
+    /// Accepted for callers that use it; there are no checkpoints
+    #[arg(long, global = true, hide = true)]
+    criu: Option<PathBuf>,
     /// How containers are connected
     #[arg(long, global = true, default_value = "sandbox")]
     pub(crate) network: Mode,
@@ -135,6 +138,35 @@ enum Command {
         /// Bundle directory
         #[arg(short, long, default_value = ".")]
         bundle: PathBuf,
+        /// Refused: nothing can be done without privileges
+        #[arg(long, hide = true)]
+        rootless: bool,
+    },
+    /// Print what a container uses, and when memory runs out, until it ends
+    Events(Events),
+    /// Show what a sandbox is doing: stacks of its tasks, counters
+    Debug(Debug),
+    /// Print the system calls of a container that runs, until it ends or this is interrupted
+    Strace {
+        /// Where they go (default: standard output)
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+        /// Container id
+        id: String,
+    },
+    /// Make this runtime known to Docker and containerd
+    Install(Install),
+    /// Take back what `install` did
+    Uninstall(Uninstall),
+    /// Print what a shell completes
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write the page of each command into a directory
+    Man {
+        /// The directory
+        directory: Option<PathBuf>,
     },
     /// Print what this runtime can do
     Features,
@@ -178,6 +210,9 @@ pub(crate) struct Run {
     /// Keep the container's state after it has stopped
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Accepted for callers that use it; processes of a container never become children of the host's
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
 }
 
 /// `exec`.
@@ -219,6 +254,15 @@ pub(crate) struct Exec {
     /// Pass this many descriptors after standard error
     #[arg(long, default_value_t = 0)]
     pub(crate) preserve_fds: u32,
+    /// Accepted for callers that use it; labels of the host do not reach into a sandbox
+    #[arg(long, hide = true)]
+    apparmor: Option<String>,
+    /// As `--apparmor`
+    #[arg(long, hide = true)]
+    process_label: Option<String>,
+    /// Cgroup below the container's: `/`, for there are no others
+    #[arg(long, hide = true)]
+    pub(crate) cgroup: Vec<String>,
     /// Do so in a paused container; the process starts when that is resumed
     #[arg(long)]
     pub(crate) ignore_paused: bool,
@@ -262,13 +306,124 @@ pub(crate) struct Update {
     /// Most processes; -1 is no limit
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) pids_limit: Option<i64>,
+    /// Share of block I/O, 10 to 1000
+    #[arg(long)]
+    pub(crate) blkio_weight: Option<u16>,
+    /// Refused: there is no real-time CPU time of a cgroup
+    #[arg(long, hide = true)]
+    pub(crate) cpu_rt_period: Option<u64>,
+    /// As `--cpu-rt-period`
+    #[arg(long, hide = true, allow_negative_numbers = true)]
+    pub(crate) cpu_rt_runtime: Option<i64>,
+    /// Refused: there is no Intel RDT
+    #[arg(long, hide = true)]
+    pub(crate) l3_cache_schema: Option<String>,
+    /// As `--l3-cache-schema`
+    #[arg(long, hide = true)]
+    pub(crate) mem_bw_schema: Option<String>,
     /// Container id
     pub(crate) id: String,
+}
+
+/// `events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Time from one set of figures to the next
+    #[arg(long, default_value = "5s")]
+    pub(crate) interval: String,
+    /// Print figures once
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Container id
+    pub(crate) id: String,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Level {
+    /// Nothing.
+    Off,
+    /// What makes the sandbox fail.
+    Error,
+    /// What may be wrong.
+    Warn,
+    /// What is worth knowing.
+    Info,
+    /// What helps to find faults.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// Their names, by number.
+    pub(crate) const NAMES: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+}
+
+/// `debug`.
+#[derive(Debug, Args)]
+pub(crate) struct Debug {
+    /// Show where each task is; without any of these flags all is shown
+    #[arg(long)]
+    pub(crate) stacks: bool,
+    /// Show counters
+    #[arg(long)]
+    pub(crate) counters: bool,
+    /// Log up to this level from now on, into the sandbox log
+    #[arg(long)]
+    pub(crate) log_level: Option<Level>,
+    /// Container id
+    pub(crate) id: String,
+}
+
+/// Whose configuration is changed, and where.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// Name of the runtime
+    #[arg(long, default_value = "ringfence")]
+    pub(crate) name: String,
+    /// Docker's; without this and --containerd, those of the engines that are here
+    #[arg(long)]
+    pub(crate) docker: bool,
+    /// containerd's
+    #[arg(long)]
+    pub(crate) containerd: bool,
+    /// Docker's configuration file
+    #[arg(long, default_value = "/etc/docker/daemon.json")]
+    pub(crate) docker_config: PathBuf,
+    /// containerd's configuration file
+    #[arg(long, default_value = "/etc/containerd/config.toml")]
+    pub(crate) containerd_config: PathBuf,
+}
+
+/// `install`.
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Path of the program (default: this one's)
+    #[arg(long)]
+    pub(crate) path: Option<PathBuf>,
+    /// Global flags that Docker is to give it, after `--`
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// `uninstall`.
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    #[command(flatten)]
+    pub(crate) target: Target,
 }
 
 /// `1.2.3` and the OCI version, as runc prints them.
 fn version() -> &'static str {
     concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.2.0")
+}
+
+/// The description of the command line.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line and does what it says; gives the exit status.
@@ -290,7 +445,14 @@ pub(crate) fn run() -> i32 {
             Command::Ps { id, format, .. } => commands::ps::ps(global, id, *format),
             Command::List { quiet, format } => commands::list::list(global, *quiet, *format),
             Command::Update(options) => commands::update::update(global, options),
-            Command::Spec { bundle } => commands::spec::spec(bundle),
+            Command::Spec { bundle, rootless } => commands::spec::spec(bundle, *rootless),
+            Command::Events(options) => commands::events::events(global, options),
+            Command::Debug(options) => commands::debug::debug(global, options),
+            Command::Strace { output, id } => commands::debug::strace(global, id, output.as_ref()),
+            Command::Install(options) => commands::install::install(options),
+            Command::Uninstall(options) => commands::install::uninstall(options),
+            Command::Completion { shell } => commands::documents::completion(command(), *shell),
+            Command::Man { directory } => commands::documents::man(command(), directory.as_deref()),
             Command::Features => commands::features::features(),
             Command::Check => check::check(),
         }

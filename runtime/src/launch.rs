@@ -28,7 +28,7 @@ use crate::{
     hooks::{self, Point},
     mountpoints,
     network::{self, Namespace},
-    report, resources,
+    oom, report, resources,
     streams::Streams,
     timing, translate,
 };
@@ -159,6 +159,12 @@ impl Launching<'_> {
             cgroup.make(limits, settings.cpus)?;
         }
         let listener = self.container.listen()?;
+        // A limit beyond the host's memory is none that the sentry could meet.
+        let limit = limits.and_then(|limits| limits.memory().as_ref()).and_then(|memory| memory.limit());
+        let stand_in = match &self.record.cgroup {
+            Some(cgroup) if limit == Some(settings.memory.cast_signed()) => oom::start(cgroup)?,
+            _ => None,
+        };
         let fds = SandboxFds {
             kvm: self.kvm.as_fd(),
             log: self.log.as_fd(),
@@ -168,6 +174,7 @@ impl Launching<'_> {
             terminal: streams.terminal.as_ref().map(AsFd::as_fd),
             listener: Some(listener.as_fd()),
             held: vec![self.alive.as_fd()],
+            stand_in: stand_in.as_ref().map(AsFd::as_fd),
         };
         // Only who looks at the process from outside needs it to have a network namespace.
         let _namespace = self.held.then(|| Namespace::enter(linux)).transpose()?;

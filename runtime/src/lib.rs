@@ -16,6 +16,7 @@ mod hooks;
 mod launch;
 mod mountpoints;
 mod network;
+mod oom;
 mod report;
 mod resources;
 mod seccomp;
@@ -36,6 +37,12 @@ pub fn main() -> i32 {
     }
     if std::env::var_os(exec::ATTEND_VARIABLE).is_some() {
         return exec::attend();
+    }
+    if let Some(directory) = std::env::var_os(oom::STAND_IN_VARIABLE) {
+        return oom::stand_in(directory.into());
+    }
+    if let Some(directory) = std::env::var_os(oom::VICTIM_VARIABLE) {
+        return oom::victim(directory.as_ref());
     }
     cli::run()
 }

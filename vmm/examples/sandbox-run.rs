@@ -45,6 +45,7 @@ fn main() {
     };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let fds = SandboxFds {
+        stand_in: None,
         kvm: kvm.as_fd(),
         log: stderr.as_fd(),
         root: Tree { fd: tree.as_fd(), readonly: false },

@@ -17,11 +17,13 @@ use rustix::{
 
 use crate::{
     config,
-    control::{Phase, Reply, Request, Target, receive_request},
+    control::{Counters, Phase, Reply, Request, Target, receive_request},
     marks,
     sandbox::Sandbox,
 };
 
+/// The highest level of the log: everything.
+const MAX_LEVEL: u32 = 5;
 /// Most connections at a time.
 const MAX_CLIENTS: usize = 64;
 
@@ -44,12 +46,14 @@ struct Client {
     socket: Arc<OwnedFd>,
     /// What it waits for: one thing at a time.
     waits: Option<Waits>,
+    /// It is told when a process was killed for want of memory.
+    watches: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
     Process,
-    List,
+    Report,
 }
 
 impl Clients {
@@ -79,7 +83,7 @@ impl Clients {
         let number = table.last;
         let data = epoll::EventData::new_u64(marks::FIRST_CLIENT + number);
         epoll::add(epoll, &socket, data, epoll::EventFlags::IN | epoll::EventFlags::RDHUP)?;
-        table.clients.insert(number, Client { socket: Arc::new(socket), waits: None });
+        table.clients.insert(number, Client { socket: Arc::new(socket), waits: None, watches: false });
         Ok(())
     }
 
@@ -88,8 +92,8 @@ impl Clients {
         let mut table = self.table();
         let Some(client) = table.clients.get_mut(&tag) else { return };
         let expected = match client.waits {
-            Some(Waits::Process) => !matches!(answer, Answer::Processes { .. }),
-            Some(Waits::List) => matches!(answer, Answer::Processes { .. } | Answer::Failed { .. }),
+            Some(Waits::Process) => is_of_process(&answer),
+            Some(Waits::Report) => matches!(answer, Answer::Failed { .. }) || !is_of_process(&answer),
             None => false,
         };
         if expected {
@@ -99,6 +103,20 @@ impl Clients {
             say(&client.socket, &Reply::Answer(answer));
         }
     }
+}
+
+impl Clients {
+    /// A process was killed for want of memory.
+    pub(crate) fn out_of_memory(&self, kills: u64) {
+        for client in self.table().clients.values().filter(|client| client.watches) {
+            say(&client.socket, &Reply::OutOfMemory { kills });
+        }
+    }
+}
+
+/// Whether it is an answer to the start of a process.
+const fn is_of_process(answer: &Answer) -> bool {
+    matches!(answer, Answer::Started { .. } | Answer::Ended { .. } | Answer::Failed { .. })
 }
 
 fn say(socket: &OwnedFd, reply: &Reply) {
@@ -141,6 +159,9 @@ fn forget(sandbox: &Sandbox, number: u64) -> Result<(), Errno> {
     epoll::delete(&sandbox.server.epoll, client.socket.as_fd())?;
     if client.waits == Some(Waits::Process) {
         sandbox.command(&Command::Signal { signal: libc::SIGKILL as u32, to: Recipient::Exec(number) })?;
+    }
+    if sandbox.log.remove_tracer(number) {
+        sandbox.command(&Command::Trace(false))?;
     }
     Ok(())
 }
@@ -201,12 +222,38 @@ fn act(
             sandbox.command(&Command::Network(spec))?;
             Ok(Some(Reply::Done))
         }
-        Request::Processes => {
-            begin(sandbox, number, Waits::List)?;
-            let queued = sandbox.command(&Command::Processes { tag: number });
-            queued.inspect_err(|_| end(sandbox, number)).map(|()| None)
+        Request::Processes => report(sandbox, number, &Command::Processes { tag: number }),
+        Request::Threads => report(sandbox, number, &Command::Threads { tag: number }),
+        Request::Stats => report(sandbox, number, &Command::Stats { tag: number }),
+        Request::Counters => Ok(Some(Reply::Counters(Counters {
+            exits: sandbox.server.counts.exits(),
+            hostcalls: sandbox.server.counts.hostcalls(),
+            log_level: sandbox.log.level(),
+        }))),
+        Request::LogLevel(level) => {
+            let level = level.min(MAX_LEVEL);
+            sandbox.command(&Command::LogLevel(level))?;
+            sandbox.log.set_level(level);
+            Ok(Some(Reply::Done))
+        }
+        Request::Trace => {
+            let [file] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|_| Errno::INVAL)?;
+            sandbox.command(&Command::Trace(true))?;
+            sandbox.log.add_tracer(number, file.into());
+            Ok(Some(Reply::Done))
+        }
+        Request::Watch => {
+            let mut table = sandbox.clients.table();
+            table.clients.get_mut(&number).ok_or(Errno::BADF)?.watches = true;
+            Ok(Some(Reply::Done))
         }
     }
+}
+
+/// Asks the sentry for a report.
+fn report(sandbox: &Sandbox, number: u64, command: &Command) -> Result<Option<Reply>, Errno> {
+    begin(sandbox, number, Waits::Report)?;
+    sandbox.command(command).inspect_err(|_| end(sandbox, number)).map(|()| None)
 }
 
 /// From now on the client waits.

@@ -67,6 +67,8 @@ pub struct SandboxConfig {
     pub terminal: bool,
     /// The container may get a network interface.
     pub network: bool,
+    /// Socket to the process that the host kills for those that the sentry kills for want of memory.
+    pub stand_in: Option<i32>,
     /// The first command, encoded with [`hostcall::encode_command`].
     pub start: Vec<u8>,
 }
@@ -193,6 +195,7 @@ mod tests {
                 hold: switches.1,
                 terminal: switches.0,
                 network: switches.0,
+                stand_in: switches.1.then_some(numbers.5),
                 start,
             },
         )

@@ -58,6 +58,20 @@ pub enum Request {
     /// Gives a container that is just created its network interface: the descriptor that comes with it, made by
     /// [`packet::open`](crate::packet::open). The reply is [`Reply::Done`].
     Network(Box<NetworkSpec>),
+    /// Gives the sentry's figures: one [`Reply::Answer`].
+    Stats,
+    /// Lists the sentry's threads, in [`Reply::Answer`]s.
+    Threads,
+    /// Gives the sandbox process's figures: [`Reply::Counters`].
+    Counters,
+    /// Sets up to which level the sandbox process and the sentry log, 0 (off) to 5 (trace): [`Reply::Done`].
+    LogLevel(u32),
+    /// Prints every system call to the descriptor that comes with it, for as long as the connection lasts:
+    /// [`Reply::Done`].
+    Trace,
+    /// Says from now on when a process was killed for want of memory: [`Reply::Done`], and then any number of
+    /// [`Reply::OutOfMemory`].
+    Watch,
 }
 
 /// Who gets a signal.
@@ -91,8 +105,26 @@ pub enum Reply {
     Phase(Phase),
     /// What the sentry answers.
     Answer(Answer),
+    /// The sandbox process's figures.
+    Counters(Counters),
+    /// A process was killed for want of memory.
+    OutOfMemory {
+        /// How many were so far.
+        kills: u64,
+    },
     /// It is not done: a Linux errno.
     Refused(i32),
+}
+
+/// What a sandbox process counted since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Exits of each vCPU to this process.
+    pub exits: Vec<u64>,
+    /// Hostcalls by number; those that were made.
+    pub hostcalls: Vec<(u32, u64)>,
+    /// The level up to which is logged.
+    pub log_level: u32,
 }
 
 /// Makes the socket at `path`, for its owner alone.

@@ -50,6 +50,7 @@ impl Harness {
         handles.insert(Object::path(directory, kind(attr.mode), false))?;
         let interrupt = EventFd::new(libc::EFD_NONBLOCK)?;
         let server = Server {
+            counts: crate::counts::Counts::new(1),
             events: Events::new(memory.clone(), EVENTS, interrupt),
             memory,
             log: Arc::new(Log::new(null.try_clone()?, 5, true, None)),

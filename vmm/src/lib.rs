@@ -7,6 +7,7 @@ pub mod check;
 mod clients;
 pub mod config;
 pub mod control;
+mod counts;
 mod cpu;
 mod error;
 mod events;
@@ -23,6 +24,7 @@ mod paging;
 mod sandbox;
 mod server;
 mod spawn;
+mod stand_in;
 mod symbols;
 mod vcpu;
 mod vm;
@@ -34,3 +36,4 @@ pub use spawn::{
     Control, SandboxFds, SandboxProcess, SandboxSettings, Tree, entitle, lead_session, spawn, spawn_program,
     take_name,
 };
+pub use symbols::find as find_symbol;

@@ -7,7 +7,10 @@ use std::{
     fmt::Write as _,
     fs::File,
     io::Write as _,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,14 +22,16 @@ const PER_SECOND: u32 = 1024;
 
 const LEVELS: [&str; 6] = ["ERROR", "ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
-/// Where messages go.
+/// Where messages go. Its locks are leaves, and none is held while something is written.
 #[derive(Debug)]
 pub(crate) struct Log {
     file: File,
-    level: u32,
+    level: AtomicU32,
     limited: bool,
     bucket: Mutex<Bucket>,
     start: Option<Duration>,
+    /// Who else gets the trace, each with the number of its connection.
+    tracers: Mutex<Vec<(u64, Arc<File>)>>,
 }
 
 #[derive(Debug)]
@@ -59,19 +64,46 @@ impl Log {
     /// moment when timing lines are wanted.
     pub(crate) fn new(file: File, level: u32, limited: bool, start: Option<Duration>) -> Self {
         let bucket = Mutex::new(Bucket { lines: BURST, dropped: 0, refilled: Instant::now() });
-        Self { file, level, limited, bucket, start }
+        Self { file, level: AtomicU32::new(level), limited, bucket, start, tracers: Mutex::default() }
+    }
+
+    /// The level up to which is logged.
+    pub(crate) fn level(&self) -> u32 {
+        self.level.load(Ordering::Relaxed)
+    }
+
+    /// Logs up to this level from now on.
+    pub(crate) fn set_level(&self, level: u32) {
+        self.level.store(level, Ordering::Relaxed);
+    }
+
+    fn tracers(&self) -> MutexGuard<'_, Vec<(u64, Arc<File>)>> {
+        self.tracers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the trace to a connection's file as well.
+    pub(crate) fn add_tracer(&self, number: u64, file: File) {
+        self.tracers().push((number, Arc::new(file)));
+    }
+
+    /// A connection has ended. Whether the trace was for nobody else.
+    pub(crate) fn remove_tracer(&self, number: u64) -> bool {
+        let mut tracers = self.tracers();
+        let before = tracers.len();
+        tracers.retain(|(other, _)| *other != number);
+        tracers.len() < before && tracers.is_empty() && self.limited
     }
 
     /// A message of the VMM.
     pub(crate) fn line(&self, level: u32, text: &str) {
-        if level <= self.level {
+        if level <= self.level() {
             self.write(level, "vmm", text.as_bytes());
         }
     }
 
     /// A message of the sentry.
     pub(crate) fn guest(&self, level: u32, text: &[u8]) {
-        if u64::from(level) == hostcall::LOG_TRACE && !self.limited {
+        if u64::from(level) == hostcall::LOG_TRACE {
             return self.bare(text);
         }
         let level = level.clamp(1, 5);
@@ -107,7 +139,14 @@ impl Log {
         let mut line = String::new();
         escape(&text[..text.len().min(MAX_TEXT)], &mut line);
         line.push('\n');
-        self.put(line.as_bytes());
+        if !self.limited {
+            self.put(line.as_bytes());
+        }
+        let tracers: Vec<_> = self.tracers().iter().map(|(_, file)| file.clone()).collect();
+        for file in tracers {
+            // Who asked for it may be gone.
+            drop((&*file).write_all(line.as_bytes()));
+        }
     }
 
     fn put(&self, bytes: &[u8]) {

@@ -24,6 +24,7 @@ use crate::{
     clients::{self, Clients},
     config::{self, FromSandbox, HostTree, MAX_MESSAGE, SandboxConfig, ToSandbox},
     control::Phase,
+    counts::Counts,
     cpu::Start,
     error::{Context, Error},
     events::Events,
@@ -42,6 +43,7 @@ use crate::{
         stream::{Stream, Streams},
     },
     spawn::{self, send_packet},
+    stand_in::StandIn,
     vcpu::{self, Waiting},
     vm::{self, Vm},
 };
@@ -64,6 +66,7 @@ pub(crate) struct Sandbox {
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) clients: Clients,
     control: Control,
+    stand_in: Option<StandIn>,
     /// A [`Phase`].
     phase: AtomicU8,
     /// It lives on without the process that started it.
@@ -151,12 +154,19 @@ impl Sandbox {
     /// The first process ended.
     pub(crate) fn exit(&self, wait_status: i32) -> ! {
         self.log.timing("exit");
+        if let Some(stand_in) = &self.stand_in {
+            stand_in.settle();
+        }
         self.control.finish(&FromSandbox::Exited { wait_status }, config::exit_status(wait_status))
     }
 
     /// A process was killed for want of memory.
     pub(crate) fn out_of_memory(&self, kills: u64) {
         self.control.send(&FromSandbox::OutOfMemory { kills });
+        self.clients.out_of_memory(kills);
+        if let Some(stand_in) = &self.stand_in {
+            stand_in.tell(kills);
+        }
     }
 
     /// The first process cannot be started.
@@ -190,6 +200,7 @@ pub fn sandbox_main(config_fd: i32) -> ! {
                 slide: parts.boot.slide,
                 waiting: (0..config.cpus).map(|_| Waiting::default()).collect(),
                 clients: Clients::new(config.listener.map(inherited)),
+                stand_in: config.stand_in.map(inherited).map(StandIn::new),
                 phase: AtomicU8::new(if config.hold { Phase::Creating } else { Phase::Running } as u8),
                 detached: AtomicBool::new(false),
                 signals: if config.terminal { resizes() } else { None },
@@ -283,6 +294,7 @@ fn prepare(config: &SandboxConfig, log: &Arc<Log>) -> Result<Parts, Error> {
     let server = Server {
         calls: boot.calls,
         cpus: config.cpus,
+        counts: Counts::new(config.cpus),
         log: log.clone(),
         first_command: Once::new(),
         memory,

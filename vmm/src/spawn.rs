@@ -41,6 +41,9 @@ pub struct SandboxFds<'a> {
     pub listener: Option<BorrowedFd<'a>>,
     /// What the sandbox only holds for as long as it lives.
     pub held: Vec<BorrowedFd<'a>>,
+    /// Socket to the process that is killed by the host when the sentry kills one for want of memory, if there is one:
+    /// packets of eight bytes each way, and a time limit for receiving.
+    pub stand_in: Option<BorrowedFd<'a>>,
     /// The terminal of the host that the first streams are, if it is the sandbox's alone: that of its session.
     pub terminal: Option<BorrowedFd<'a>>,
 }
@@ -202,6 +205,7 @@ pub fn spawn_program(
         hold: settings.start.hold,
         terminal: fds.terminal.is_some(),
         network: settings.network,
+        stand_in: fds.stand_in.map(|fd| inherited.add(fd)).transpose()?,
         start: hostcall::encode_command(&start).map_err(io::Error::other)?,
     };
     let memfd = config_memfd(&config::encode(&config).map_err(io::Error::other)?)?;

@@ -2,8 +2,9 @@
 
 static TABLE: &str = include_str!(concat!(env!("OUT_DIR"), "/sentry.symbols"));
 
-/// The function that holds `address` (as linked) and the offset in it.
-pub(crate) fn find(address: u64) -> Option<(&'static str, u64)> {
+/// The function of the sentry that holds `address` (as linked) and the offset in it.
+#[must_use]
+pub fn find(address: u64) -> Option<(&'static str, u64)> {
     let mut found = None;
     for line in TABLE.lines() {
         let (start, name) = line.split_once(' ')?;

@@ -79,6 +79,7 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
     let mut failed = None;
     loop {
         let exit = vcpu.run();
+        sandbox.server.counts.exit(index);
         if matches!(exit, Ok(VcpuExit::IoOut(..))) {
             failed = None;
         }

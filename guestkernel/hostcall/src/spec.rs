@@ -6,7 +6,7 @@
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::{Handle, NetworkSpec};
+use crate::{Handle, NetworkSpec, Stats, ThreadInfo};
 
 /// One resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +181,20 @@ pub enum Command {
     },
     /// There is a network interface.
     Network(alloc::boxed::Box<NetworkSpec>),
+    /// Give figures. The answer is [`Answer::Stats`].
+    Stats {
+        /// Names the command in its answer.
+        tag: u64,
+    },
+    /// List the threads. The answers are [`Answer::Threads`].
+    Threads {
+        /// Names the command in its answers.
+        tag: u64,
+    },
+    /// Log up to this level from now on, 0 (off) to 5 (trace).
+    LogLevel(u32),
+    /// Print system calls from now on, or do not.
+    Trace(bool),
 }
 
 /// Who gets a signal from outside.
@@ -242,13 +256,25 @@ pub enum Answer {
         /// Whether there are more to come; if not, it is the last answer.
         more: bool,
     },
+    /// Figures. The last answer.
+    Stats(alloc::boxed::Box<Stats>),
+    /// Some threads.
+    Threads {
+        /// They.
+        list: Vec<ThreadInfo>,
+        /// Whether there are more to come; if not, it is the last answer.
+        more: bool,
+    },
 }
 
 impl Answer {
     /// Whether no further answer to the command follows.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        !matches!(self, Self::Started { .. } | Self::Processes { more: true, .. })
+        !matches!(
+            self,
+            Self::Started { .. } | Self::Processes { more: true, .. } | Self::Threads { more: true, .. }
+        )
     }
 }
 
@@ -384,6 +410,35 @@ mod tests {
         }
     }
 
+    prop_compose! {
+        fn thread()(
+            ids in any::<(u32, u32, u8, u32, bool)>(),
+            call in any::<Option<u32>>(),
+            stack in collection::vec(any::<u64>(), 0..5),
+            times in any::<(u64, u64, u64)>(),
+            name in bytes(),
+        ) -> ThreadInfo {
+            ThreadInfo {
+                pid: ids.0,
+                tid: ids.1,
+                state: ids.2,
+                cpu: ids.3,
+                running: ids.4,
+                call,
+                stack,
+                cpu_ms: times.0,
+                switches: (times.1, times.2),
+                name,
+            }
+        }
+    }
+
+    fn stats((numbers, absent): ([u64; 6], Vec<(u32, u32)>)) -> Answer {
+        let [tasks, most_tasks, memory, memory_free, memory_fresh, oom_kills] = numbers;
+        let stats = Stats { tasks, most_tasks, memory, memory_free, memory_fresh, oom_kills, absent };
+        Answer::Stats(Box::new(stats))
+    }
+
     fn answer() -> impl Strategy<Value = Answer> {
         prop_oneof![
             any::<u32>().prop_map(|pid| Answer::Started { pid }),
@@ -391,6 +446,9 @@ mod tests {
             any::<(u32, String)>().prop_map(|(errno, message)| Answer::Failed { errno, message }),
             (collection::vec(info(), 0..4), any::<bool>())
                 .prop_map(|(list, more)| Answer::Processes { list, more }),
+            (collection::vec(thread(), 0..4), any::<bool>())
+                .prop_map(|(list, more)| Answer::Threads { list, more }),
+            (any::<[u64; 6]>(), collection::vec(any::<(u32, u32)>(), 0..3)).prop_map(stats),
         ]
     }
 
@@ -441,6 +499,10 @@ mod tests {
             (any::<u64>(), process())
                 .prop_map(|(tag, process)| Command::Exec { tag, process: Box::new(process) }),
             any::<u64>().prop_map(|tag| Command::Processes { tag }),
+            any::<u64>().prop_map(|tag| Command::Stats { tag }),
+            any::<u64>().prop_map(|tag| Command::Threads { tag }),
+            any::<u32>().prop_map(Command::LogLevel),
+            any::<bool>().prop_map(Command::Trace),
             network().prop_map(|spec| Command::Network(Box::new(spec))),
             start.prop_map(|((hostname, domainname), (handle, readonly), mounts, process, extras)| {
                 let root = RootSpec { handle, readonly };

@@ -3,14 +3,15 @@
 //! Commands arrive in an interrupt, in whatever task or on an idle CPU, where nothing may wait. What may have to wait
 //! is done by a task of its own.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
-use hostcall::{
-    Answer, CALL_DATA_LEN, Command, EventFlags, Hostcall, ProcessInfo, Recipient, decode_command,
-    encode_answer,
-};
+use hostcall::{Answer, Command, EventFlags, Hostcall, Recipient, decode_command, encode_answer};
 
-use super::{Process, sched, start, tree};
+use super::{
+    Process,
+    report::{self, Report},
+    start, tree,
+};
 use crate::{
     arch,
     errno::{Errno, Result},
@@ -18,16 +19,12 @@ use crate::{
     mem::{PAGE_SIZE, frame},
     net::inet::wire,
     signal::{self, SIGWINCH, SigInfo},
-    sync::SpinLock,
+    syscall::strace,
     tty,
 };
 
 /// Pages of the buffer for commands, as a power of two, from the first try to the last.
 const COMMAND_ORDERS: core::ops::RangeInclusive<u32> = 4..=8;
-/// Longest list of arguments that is shown, bytes.
-const MAX_ARGUMENTS: usize = 1024;
-/// Most lists that are asked for at once.
-const MAX_LISTS: usize = 64;
 
 /// Takes the next command of the host, if there is one.
 pub(super) fn take() -> Result<Option<Command>> {
@@ -86,7 +83,11 @@ fn run() {
             Ok(Some(Command::Tasks { most })) => tree::lock().limit(most),
             Ok(Some(Command::Go)) => start::go(),
             Ok(Some(Command::Exec { tag, process })) => start::exec(tag, process),
-            Ok(Some(Command::Processes { tag })) => list(tag),
+            Ok(Some(Command::Processes { tag })) => report::ask(tag, Report::Processes),
+            Ok(Some(Command::Threads { tag })) => report::ask(tag, Report::Threads),
+            Ok(Some(Command::Stats { tag })) => answer(tag, &Answer::Stats(report::stats().into())),
+            Ok(Some(Command::LogLevel(level))) => arch::set_log_level(level),
+            Ok(Some(Command::Trace(on))) => strace::enable(on),
             Ok(Some(Command::Network(spec))) => {
                 if let Err(error) = wire::start(&spec) {
                     log::error!("the network interface: {error}");
@@ -148,84 +149,5 @@ pub(super) fn ended(process: &Process, wait_status: i32) {
     let tag = process.tag.swap(0, Ordering::Relaxed);
     if tag != 0 {
         answer(tag, &Answer::Ended { wait_status });
-    }
-}
-
-/// Lists that are asked for.
-static LISTS: SpinLock<Vec<u64>> = SpinLock::new(Vec::new());
-
-/// Lets a task of the kernel answer: to show arguments it reads the memory of processes, which may have to wait.
-fn list(tag: u64) {
-    {
-        let mut lists = LISTS.lock();
-        if lists.len() >= MAX_LISTS {
-            return refuse(tag, Errno::EAGAIN);
-        }
-        lists.push(tag);
-    }
-    if let Err(errno) = super::spawn_kernel(lister) {
-        LISTS.lock().retain(|&other| other != tag);
-        refuse(tag, errno);
-    }
-}
-
-fn refuse(tag: u64, errno: Errno) {
-    let errno = errno.code().unsigned_abs();
-    answer(tag, &Answer::Failed { errno, message: "list processes".into() });
-}
-
-/// Body of the task that answers.
-fn lister(_: usize) -> ! {
-    let tag = LISTS.lock().pop();
-    if let Some(tag) = tag {
-        let mut list = Vec::new();
-        tree::for_each_process(|process| {
-            let next = describe(process);
-            // As many as one answer carries.
-            list.push(next);
-            if encode_answer(&Answer::Processes { list: list.clone(), more: true })
-                .is_ok_and(|bytes| bytes.len() > CALL_DATA_LEN)
-                && let Some(next) = list.pop()
-            {
-                let full = core::mem::replace(&mut list, alloc::vec![next]);
-                answer(tag, &Answer::Processes { list: full, more: true });
-            }
-        });
-        answer(tag, &Answer::Processes { list, more: false });
-    }
-    sched::exit_current()
-}
-
-fn describe(process: &Arc<Process>) -> ProcessInfo {
-    let (usage, now) = (process.usage(), arch::clock::monotonic_ns());
-    let task = process.any_thread();
-    let arguments = task.as_ref().and_then(|task| task.address_space()).map_or_else(Vec::new, |mm| {
-        let marks = mm.marks();
-        let len = marks.arg_end.saturating_sub(marks.arg_start).min(MAX_ARGUMENTS as u64);
-        let mut bytes = alloc::vec![0; len as usize];
-        let read = mm.read_memory(marks.arg_start, &mut bytes);
-        bytes.truncate(read);
-        bytes
-    });
-    let name = task.as_ref().map_or_else(Vec::new, |task| {
-        task.comm().split(|&byte| byte == 0).next().unwrap_or_default().to_vec()
-    });
-    let (ppid, uid) = {
-        let tree = tree::lock();
-        let node = tree.node(process.pid);
-        (
-            node.map_or(0, |node| node.parent),
-            node.and_then(|node| node.zombie()).map_or(0, |zombie| zombie.uid),
-        )
-    };
-    ProcessInfo {
-        pid: process.pid,
-        ppid,
-        uid: task.map_or(uid, |task| task.with_cred(|cred| cred.uid)),
-        state: process.state(),
-        age_ms: now.saturating_sub(process.start_ns) / 1_000_000,
-        cpu_ms: (usage.user_ns + usage.system_ns) / 1_000_000,
-        arguments,
-        name,
     }
 }

@@ -15,6 +15,7 @@ pub mod exit;
 pub mod namespace;
 pub mod personality;
 pub mod process;
+mod report;
 pub mod rlimit;
 pub mod rseq;
 pub mod sched;

@@ -58,7 +58,7 @@ static HELD: SpinLock<Option<Arc<Task>>> = SpinLock::new(None);
 /// Takes the start command and makes the first process. When that fails, tells the host and ends the sandbox.
 pub fn init() {
     if arch::boot_info().flags & hostcall::BootFlags::STRACE.bits() != 0 {
-        strace::enable();
+        strace::enable(true);
     }
     match start() {
         Ok((task, hold)) => {

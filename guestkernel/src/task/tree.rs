@@ -201,6 +201,17 @@ impl Tree {
         self.tasks.as_ref().map_or(0, HashMap::len)
     }
 
+    /// Most threads at once.
+    #[must_use]
+    pub const fn most(&self) -> usize {
+        self.most
+    }
+
+    /// All threads.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.iter().flat_map(HashMap::values)
+    }
+
     /// Threads of a real user.
     #[must_use]
     pub fn tasks_of_user(&self, uid: u32) -> usize {

@@ -30,6 +30,10 @@ pub(crate) fn exec(global: &Global, options: &Exec) -> Result<i32> {
         Status::Creating => bail!("cannot exec in a container that is not created yet"),
         _ => {}
     }
+    for place in &options.cgroup {
+        let path = place.rsplit(':').next().unwrap_or_default();
+        ensure!(path.trim_matches('/').is_empty(), "--cgroup {place}: a container has no further cgroups");
+    }
     let process = process(options, &record)?;
     check_process(&process)?;
     let socket = options.console_socket.as_deref();

@@ -1,9 +1,13 @@
 //! The commands, one a file.
 
 pub(crate) mod create;
+pub(crate) mod debug;
 pub(crate) mod delete;
+pub(crate) mod documents;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod features;
+pub(crate) mod install;
 pub(crate) mod kill;
 pub(crate) mod list;
 pub(crate) mod pause;

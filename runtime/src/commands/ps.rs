@@ -15,6 +15,7 @@ use crate::{
     cgroup::Cgroup,
     cli::{Format, Global},
     container::{Container, Status},
+    oom,
 };
 
 /// Most processes that are shown.
@@ -30,6 +31,7 @@ pub(crate) fn ps(global: &Global, id: &str, format: Format) -> Result<i32> {
     }
     if format == Format::Json {
         let mut pids = record.cgroup.as_ref().map(Cgroup::processes).unwrap_or_default();
+        pids.retain(|&pid| !oom::is_one(pid));
         if !pids.contains(&record.pid) {
             pids.push(record.pid);
         }

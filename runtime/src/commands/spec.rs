@@ -2,11 +2,12 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use oci_spec::runtime::Spec;
 
 /// Writes config.json into a bundle directory that has none.
-pub(crate) fn spec(bundle: &Path) -> Result<i32> {
+pub(crate) fn spec(bundle: &Path, rootless: bool) -> Result<i32> {
+    ensure!(!rootless, "--rootless: a sandbox needs the privileges of root");
     let path = bundle.join("config.json");
     if path.exists() {
         bail!("File {} exists. Remove it first", path.display());

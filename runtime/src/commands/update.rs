@@ -18,6 +18,15 @@ use crate::{
 
 /// Changes the limits of a container.
 pub(crate) fn update(global: &Global, options: &Update) -> Result<i32> {
+    let refused = [
+        ("cpu-rt-period", options.cpu_rt_period.is_some()),
+        ("cpu-rt-runtime", options.cpu_rt_runtime.is_some()),
+        ("l3-cache-schema", options.l3_cache_schema.is_some()),
+        ("mem-bw-schema", options.mem_bw_schema.is_some()),
+    ];
+    if let Some((name, _)) = refused.iter().find(|(_, given)| *given) {
+        bail!("--{name}: not supported");
+    }
     let resources = resources(options)?;
     let (container, _) = Container::find(&global.root, &options.id)?;
     let _lock = container.lock()?;
@@ -89,6 +98,9 @@ fn from_options(options: &Update) -> Value {
             ("mems", text(&options.cpuset_mems)),
         ]),
     });
+    if let Some(weight) = options.blkio_weight {
+        all["blockIO"] = json!({ "weight": weight });
+    }
     if let Some(limit) = options.pids_limit {
         all["pids"] = json!({ "limit": limit });
     }

@@ -257,4 +257,4 @@ macro_rules! cases {
     )*};
 }
 
-cases!(errors files life limits names network options redis security service streams terminal);
+cases!(errors files life limits memory names network options redis security service streams terminal);

@@ -18,7 +18,7 @@ use hostcall::{Answer as SentryAnswer, Attr, CallPage, Handle, Hostcall, PAGE_SI
 use rustix::{fd::OwnedFd, io::Errno};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::{events::Events, log::Log, memory::Memory, network::Network};
+use crate::{counts::Counts, events::Events, log::Log, memory::Memory, network::Network};
 use files::Files;
 use handles::Handles;
 use request::Request;
@@ -63,6 +63,7 @@ pub(crate) struct Server {
     /// Guest-physical address of the first call page.
     pub(crate) calls: u64,
     pub(crate) cpus: u32,
+    pub(crate) counts: Counts,
     pub(crate) first_command: std::sync::Once,
 }
 
@@ -99,6 +100,7 @@ impl Server {
         let gpa = self.calls + u64::from(cpu) * PAGE_SIZE as u64;
         let mut page = CallPage::new_zeroed();
         self.memory.read(gpa, page.as_mut_bytes())?;
+        self.counts.hostcall(page.header.nr);
         let mut data = [0; 256];
         let mut long = Vec::new();
         let answer = self.answer(&page, &mut data, &mut long);

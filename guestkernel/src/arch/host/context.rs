@@ -119,6 +119,12 @@ impl ThreadContext {
         self.regs.lock().is_syscall()
     }
 
+    /// Nothing waits in a kernel here.
+    #[must_use]
+    pub fn backtrace(&self, _idle: bool) -> alloc::vec::Vec<u64> {
+        alloc::vec::Vec::new()
+    }
+
     /// Sets them.
     pub fn set_user_regs(&self, regs: &UserRegs) {
         *self.regs.lock() = *regs;

@@ -1,5 +1,6 @@
 //! Switching tasks; segment bases.
 
+use alloc::vec::Vec;
 use core::{
     arch::{asm, naked_asm},
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
@@ -7,15 +8,21 @@ use core::{
 use x86_64::registers::model_specific::Msr;
 
 use super::{
+    boot_info,
     cpu::{self, TASK},
     entry,
     fpu::FpuState,
+    panic::link_address,
     trace::{self, Event},
 };
 use crate::{
     arch::{USER_END, UserRegs},
     errno::{Errno, Result},
+    mem::kstack::STACK_SIZE,
 };
+
+/// Most frames of a backtrace.
+const MAX_FRAMES: usize = 24;
 
 const MSR_FS_BASE: u32 = 0xc000_0100;
 /// While in the kernel the user's GS base is here.
@@ -31,6 +38,8 @@ pub struct ThreadContext {
     /// Kernel stack pointer while the task does not run.
     rsp: AtomicU64,
     stack_top: u64,
+    /// The frame of the wait for interrupts, where a CPU that has nothing to do is on the task's stack.
+    idle_frame: AtomicU64,
     fs_base: AtomicU64,
     gs_base: AtomicU64,
     fpu: FpuState,
@@ -60,6 +69,7 @@ impl ThreadContext {
             is_user,
             rsp: AtomicU64::new(0),
             stack_top,
+            idle_frame: AtomicU64::new(0),
             fs_base: AtomicU64::new(0),
             gs_base: AtomicU64::new(0),
             fpu,
@@ -214,6 +224,44 @@ impl ThreadContext {
     pub fn is_in_syscall(&self) -> bool {
         // SAFETY: as in `user_regs`.
         self.is_user && unsafe { (&raw const (*regs_at(self.stack_top)).orig_rax).read() as i64 >= 0 }
+    }
+
+    /// Where the task waits in the kernel, innermost first: return addresses as linked. The task does not run; one that
+    /// is woken meanwhile gives addresses that mean nothing. `idle`: a CPU with nothing to do is on its stack.
+    #[must_use]
+    pub fn backtrace(&self, idle: bool) -> Vec<u64> {
+        let mut frames = Vec::new();
+        let image = boot_info().image_virt..boot_info().image_virt + boot_info().image_len;
+        let word = |at: u64| {
+            let inside = at >= self.stack_top.saturating_sub(STACK_SIZE) && at + 8 <= self.stack_top;
+            // SAFETY: an aligned word of the task's own stack, which is mapped for as long as the task is there; the
+            // task may write to it meanwhile, and any value will do.
+            (inside && at.is_multiple_of(8)).then(|| unsafe { (at as *const u64).read_volatile() })
+        };
+        let (ret_at, frame_at) = if idle {
+            let frame = self.idle_frame.load(Ordering::Relaxed);
+            (frame.wrapping_add(8), frame)
+        } else {
+            let saved = self.rsp.load(Ordering::Relaxed);
+            let at = |offset: usize| saved.wrapping_add(offset as u64);
+            (at(core::mem::offset_of!(SwitchFrame, ret)), at(core::mem::offset_of!(SwitchFrame, rbp)))
+        };
+        let (mut ret, mut frame) = (word(ret_at), word(frame_at));
+        while let Some(address) = ret.filter(|address| image.contains(address))
+            && frames.len() < MAX_FRAMES
+        {
+            frames.push(link_address(address));
+            let Some(at) = frame else { break };
+            ret = word(at.wrapping_add(8));
+            // Frames lie ever higher, or the chain is broken.
+            frame = word(at).filter(|next| *next > at);
+        }
+        frames
+    }
+
+    /// A CPU waits for interrupts on this task's stack, in the function with this frame.
+    pub(super) fn idles_at(&self, frame: u64) {
+        self.idle_frame.store(frame, Ordering::Relaxed);
     }
 
     /// Sets them. The task is current or does not run.

@@ -15,6 +15,12 @@ const POLL_US: u64 = 50;
 /// Waits for an interrupt or a [`kick`]; may return early. Interrupts are served in here.
 pub fn idle() {
     let cpu = cpu::this();
+    if let Some(task) = crate::arch::try_current() {
+        let frame: u64;
+        // SAFETY: reads a register.
+        unsafe { asm!("mov {}, rbp", out(reg) frame, options(nostack, nomem, preserves_flags)) };
+        task.ctx.idles_at(frame);
+    }
     tlb::serve_retirement();
     crate::mem::give_back::arm();
     if cpu::is_smp() {

@@ -68,6 +68,13 @@ pub fn trace_line(text: &str) {
 
 /// Starts logging up to `level`, 0 (off) to 5 (trace).
 pub(super) fn init(level: u32) {
+    // It fails only when a logger is there already.
+    let _ = log::set_logger(&HostLog);
+    set_log_level(level);
+}
+
+/// Logs up to `level` from now on, 0 (off) to 5 (trace).
+pub fn set_log_level(level: u32) {
     const LEVELS: [LevelFilter; 6] = [
         LevelFilter::Off,
         LevelFilter::Error,
@@ -76,7 +83,5 @@ pub(super) fn init(level: u32) {
         LevelFilter::Debug,
         LevelFilter::Trace,
     ];
-    // It fails only when a logger is there already.
-    let _ = log::set_logger(&HostLog);
     log::set_max_level(LEVELS[(level as usize).min(5)]);
 }

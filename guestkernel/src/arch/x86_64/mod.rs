@@ -40,7 +40,7 @@ use crate::{errno::Result, sync::SpinLock};
 
 pub use boot::{boot_info, take_seed};
 pub use idle::{idle, kick};
-pub use logger::trace_line;
+pub use logger::{set_log_level, trace_line};
 pub(super) use tlb::{activate_root, retire_root};
 pub use trap::window_faults;
 

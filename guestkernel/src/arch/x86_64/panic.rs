@@ -48,7 +48,8 @@ pub(super) fn trap(regs: &UserRegs, vector: u32, addr: u64) -> ! {
     report(text, regs.rip, regs.rbp)
 }
 
-fn link_address(address: u64) -> u64 {
+/// An address of the running image as the linker placed it.
+pub(super) fn link_address(address: u64) -> u64 {
     address.wrapping_sub(boot_info().image_virt).wrapping_add(LINK_BASE)
 }
 

@@ -38,9 +38,13 @@ pub fn enabled() -> bool {
     ATTENTION.load(Ordering::Relaxed) & STRACE != 0
 }
 
-/// Prints calls from now on.
-pub fn enable() {
-    ATTENTION.fetch_or(STRACE, Ordering::Relaxed);
+/// Prints calls from now on, or does not.
+pub fn enable(on: bool) {
+    if on {
+        ATTENTION.fetch_or(STRACE, Ordering::Relaxed);
+    } else {
+        ATTENTION.fetch_and(!STRACE, Ordering::Relaxed);
+    }
 }
 
 /// The call that the table has under a number.

@@ -99,6 +99,12 @@ impl SchedState {
         self.cpu.load(Ordering::Relaxed) as usize
     }
 
+    /// Whether a CPU runs it at this moment, in ring 3 or in the kernel.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.on_cpu.load(Ordering::Acquire)
+    }
+
     /// CPUs that it may use, a bit each.
     #[must_use]
     pub fn affinity(&self) -> u64 {

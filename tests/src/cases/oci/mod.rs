@@ -5,6 +5,7 @@
 //! `RINGFENCE_TEST_CASES` chooses cases by the beginnings of their names.
 
 mod basic;
+mod events;
 mod exec;
 mod faults;
 mod hooks;
@@ -13,18 +14,21 @@ mod more;
 
 use anyhow::{Context, Result, bail};
 
-pub(super) use self::faults::killed;
 use self::life::{Life, become_subreaper};
+pub(super) use self::{events::debug, faults::killed};
 use super::{difference, life::traces};
 use crate::{bundle::Bundle, command::runtime};
 
 type Case = fn(&mut Life<'_>) -> Result<()>;
 
 /// Cases whose notes must agree under all runtimes.
-const CASES: &[&[(&str, Case)]] = &[basic::CASES, exec::CASES, hooks::CASES, more::CASES];
+const CASES: &[&[(&str, Case)]] = &[basic::CASES, events::CASES, exec::CASES, hooks::CASES, more::CASES];
 
 /// Cases in which one of the two is no measure, and why.
-const ODD: [(&str, &str, &str); 3] = [
+const ODD: [(&str, &str, &str); 6] = [
+    ("events/stats", "crun", "it has no such command"),
+    ("events/nobody", "crun", "it has no such command"),
+    ("events/stream", "crun", "it has no such command"),
     ("hooks/order", "runc", "it runs the poststart hooks in create"),
     ("hooks/may-use-commands", "runc", "it runs the poststart hooks in create"),
     ("ps/table", "crun", "it prints numbers alone"),

@@ -3,6 +3,9 @@
 //! Limits are those of the container with what the sandbox process itself needs added, so that the container meets
 //! its own limits inside first, as a process of its own would.
 
+mod settings;
+pub(crate) mod usage;
+
 use std::{
     fs,
     io::ErrorKind,
@@ -17,8 +20,8 @@ use serde::{Deserialize, Serialize};
 const MOUNT: &str = "/sys/fs/cgroup";
 /// Memory of a sandbox process beside the guest's, bytes.
 const OWN_MEMORY: i64 = 64 << 20;
-/// Threads of a sandbox process beside its vCPUs.
-const OWN_TASKS: i64 = 8;
+/// Threads of a sandbox process beside its vCPUs, and its stand-in's processes.
+const OWN_TASKS: i64 = 10;
 /// Hierarchies of v1 that are used where they are mounted.
 const CONTROLLERS: [&str; 9] =
     ["memory", "pids", "cpu", "cpuacct", "cpuset", "blkio", "freezer", "devices", "systemd"];
@@ -30,12 +33,6 @@ pub(crate) struct Cgroup {
     pub(crate) directories: Vec<PathBuf>,
     /// Whether there is the unified hierarchy alone.
     pub(crate) unified: bool,
-}
-
-/// A setting: its file on v1 with the controller, its file on v2, and the values.
-struct Setting {
-    v1: Option<(&'static str, &'static str, String)>,
-    v2: Option<(&'static str, String)>,
 }
 
 impl Cgroup {
@@ -83,7 +80,7 @@ impl Cgroup {
 
     /// Sets limits.
     pub(crate) fn apply(&self, resources: &LinuxResources, cpus: u32) -> Result<()> {
-        for setting in settings(resources, cpus)? {
+        for setting in settings::of(resources, cpus)? {
             let (file, value) = match (self.unified, &setting.v1, &setting.v2) {
                 (true, _, Some((file, value))) => (self.directories.first().map(|d| d.join(file)), value),
                 (false, Some((controller, file, value)), _) => {
@@ -108,6 +105,11 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// Where memory is limited.
+    pub(crate) fn memory(&self) -> Option<&PathBuf> {
+        if self.unified { self.directories.first() } else { self.of("memory") }
     }
 
     /// The directory of a controller of v1.
@@ -172,85 +174,6 @@ fn remove_tree(directory: &Path) -> Result<()> {
     bail!("cgroup {} stays busy", directory.display())
 }
 
-/// `-1` is no limit.
-fn limit(value: i64) -> String {
-    if value < 0 { "max".into() } else { value.to_string() }
-}
-
-/// A weight of v2, 1…10000, for v1's CPU shares, 2…262144.
-fn weight(shares: u64) -> u64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
-}
-
-fn settings(resources: &LinuxResources, cpus: u32) -> Result<Vec<Setting>> {
-    let mut all = Vec::new();
-    let mut set = |v1: Option<(&'static str, &'static str, String)>, v2: Option<(&'static str, String)>| {
-        all.push(Setting { v1, v2 });
-    };
-    if let Some(memory) = resources.memory() {
-        let with_own = |value: i64| if value < 0 { value } else { value.saturating_add(OWN_MEMORY) };
-        if let Some(value) = memory.limit().filter(|&value| value != 0) {
-            let value = with_own(value);
-            set(
-                Some(("memory", "memory.limit_in_bytes", value.to_string())),
-                Some(("memory.max", limit(value))),
-            );
-        }
-        if let Some(value) = memory.reservation() {
-            let v1 = ("memory", "memory.soft_limit_in_bytes", value.to_string());
-            set(Some(v1), Some(("memory.low", limit(value))));
-        }
-        if let Some(swap) = memory.swap().filter(|&swap| swap != 0) {
-            let bytes = match memory.limit().filter(|&value| value > 0) {
-                Some(memory) if swap > 0 => {
-                    ensure!(
-                        swap >= memory,
-                        "config.json: linux.resources.memory.swap: less than the memory limit"
-                    );
-                    swap - memory
-                }
-                _ => swap,
-            };
-            let v1 = ("memory", "memory.memsw.limit_in_bytes", with_own(swap).to_string());
-            // A kernel that accounts no swap has neither file.
-            let has = Path::new(MOUNT).join("memory/memory.memsw.limit_in_bytes").exists();
-            set(has.then_some(v1), Some(("memory.swap.max", limit(bytes))));
-        }
-    }
-    if let Some(pids) = resources.pids() {
-        let most = pids.limit();
-        let value = if most <= 0 { "max".into() } else { (most + OWN_TASKS + i64::from(cpus)).to_string() };
-        set(Some(("pids", "pids.max", value.clone())), Some(("pids.max", value)));
-    }
-    if let Some(cpu) = resources.cpu() {
-        if let Some(shares) = cpu.shares().filter(|&shares| shares != 0) {
-            let v1 = ("cpu", "cpu.shares", shares.to_string());
-            set(Some(v1), Some(("cpu.weight", weight(shares).to_string())));
-        }
-        // Zero says nothing: callers that change one thing send it for the others.
-        let given =
-            cpu.quota().is_some_and(|quota| quota != 0) || cpu.period().is_some_and(|period| period != 0);
-        if given {
-            let period = cpu.period().filter(|&period| period != 0).unwrap_or(100_000);
-            let quota = cpu.quota().filter(|&quota| quota > 0);
-            set(Some(("cpu", "cpu.cfs_period_us", period.to_string())), None);
-            if let Some(value) = cpu.quota().filter(|&quota| quota != 0) {
-                set(Some(("cpu", "cpu.cfs_quota_us", value.to_string())), None);
-            }
-            let text = quota.map_or_else(|| "max".into(), |quota| quota.to_string());
-            set(None, Some(("cpu.max", format!("{text} {period}"))));
-        }
-        for (v1, v2, value) in
-            [("cpuset.cpus", "cpuset.cpus", cpu.cpus()), ("cpuset.mems", "cpuset.mems", cpu.mems())]
-        {
-            if let Some(value) = value.clone().filter(|value| !value.is_empty()) {
-                set(Some(("cpuset", v1, value.clone())), Some((v2, value)));
-            }
-        }
-    }
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,29 +197,5 @@ mod tests {
             assert!(!root.join("docker/x").exists());
         }
         fs::remove_dir_all(root).unwrap();
-    }
-
-    #[test]
-    fn resources_become_files() {
-        let resources: LinuxResources = serde_json::from_value(serde_json::json!({
-            "memory": { "limit": 64 << 20, "swap": 128 << 20 },
-            "pids": { "limit": 20 },
-            "cpu": { "shares": 1024, "quota": 50000, "period": 100000, "cpus": "0" },
-        }))
-        .unwrap();
-        let all = settings(&resources, 2).unwrap();
-        let v2: Vec<_> = all.iter().filter_map(|setting| setting.v2.clone()).collect();
-        let text = |value: &str| value.to_owned();
-        assert_eq!(
-            v2,
-            [
-                ("memory.max", text("134217728")),
-                ("memory.swap.max", text("67108864")),
-                ("pids.max", text("30")),
-                ("cpu.weight", text("39")),
-                ("cpu.max", text("50000 100000")),
-                ("cpuset.cpus", text("0")),
-            ]
-        );
     }
 }
