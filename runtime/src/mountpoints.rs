@@ -56,6 +56,15 @@ fn inside(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     openat2(root, path, how)
 }
 
+/// Whether there is nothing at a path below `root`: no directory, or an empty one.
+pub(crate) fn is_empty(root: BorrowedFd<'_>, path: &Path) -> bool {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(directory) = openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) else { return true };
+    let Ok(entries) = rustix::fs::Dir::new(directory) else { return false };
+    entries.flatten().all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +88,9 @@ mod tests {
         assert!(root.join("proc").is_dir() && root.join("real/a/b").is_dir() && root.join("c").is_dir());
         assert!(root.join("etc/f").is_file());
         assert!(!root.join("proc/sub").exists() && !base.join("c").exists());
+        for (path, empty) in [("/nothing", true), ("/real", false), ("/link/a/b", true), ("/out", false)] {
+            assert_eq!(is_empty(handle.as_fd(), Path::new(path)), empty, "{path}");
+        }
         fs::remove_dir_all(base).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
 };
 
@@ -13,7 +13,7 @@ use oci_spec::runtime::{
     Capabilities, Linux, LinuxDevice, LinuxDeviceType, LinuxPids, Mount, PosixRlimitType, Process, Spec,
 };
 
-use crate::{bundle::Bundle, seccomp};
+use crate::{bundle::Bundle, mountpoints, seccomp};
 
 /// A host tree that a bind mount shows.
 #[derive(Debug)]
@@ -326,6 +326,15 @@ fn options(options: &[String]) -> (u64, String) {
     (flags, data.join(","))
 }
 
+/// The option of a tmpfs that asks for what was at the place before.
+const COPY_UP: &str = "tmpcopyup";
+
+/// Options without this one; `None` when it is not among them.
+fn without(data: &str, option: &str) -> Option<String> {
+    let others: Vec<_> = data.split(',').filter(|one| *one != option).collect();
+    (others.len() < data.split(',').count()).then(|| others.join(","))
+}
+
 /// Whether a mount shows a tree of the host.
 pub(crate) fn is_bind(mount: &Mount) -> bool {
     let (flags, _) = options(mount.options().as_deref().unwrap_or_default());
@@ -333,7 +342,15 @@ pub(crate) fn is_bind(mount: &Mount) -> bool {
 }
 
 fn translate_mount(bundle: &Bundle, mount: &Mount, trees: &mut Vec<BindTree>) -> Result<MountSpec> {
-    let (flags, data) = options(mount.options().as_deref().unwrap_or_default());
+    let (flags, mut data) = options(mount.options().as_deref().unwrap_or_default());
+    if let Some(others) = without(&data, COPY_UP) {
+        ensure!(
+            mountpoints::is_empty(bundle.rootfs.as_fd(), mount.destination()),
+            "options: {COPY_UP}: {} has contents in the root file system, which cannot be copied",
+            mount.destination().display()
+        );
+        data = others;
+    }
     let fs = mount.typ().clone().unwrap_or_default();
     let source = mount.source().clone().unwrap_or_default();
     let kind = if is_bind(mount) {
@@ -376,6 +393,8 @@ mod tests {
             (2 | 1 << 24, "mode=755,size=65536k".into())
         );
         assert_eq!(options(&words("ro,rw")), (0, String::new()));
+        assert_eq!(without("size=1k,tmpcopyup", COPY_UP), Some("size=1k".into()));
+        assert_eq!(without("size=1k", COPY_UP), None);
         assert_eq!(options(&words("rbind,rprivate,ro")).0, 4096 | 16384 | 1 << 18 | 1);
     }
 }

@@ -208,7 +208,7 @@ fn transcript(engine: &Engine, name: &str, script: &str, runtime: &str) -> Resul
 }
 
 /// Without what differs from one container to the next.
-fn mask(text: &str, runtime: &str, directory: &Path) -> String {
+pub(super) fn mask(text: &str, runtime: &str, directory: &Path) -> String {
     let text = text.replace(&directory.display().to_string(), "DIR");
     let text = text.replace("ringfence create failed", "RUNTIME create failed");
     let text = text.replace("runc create failed", "RUNTIME create failed");

@@ -3,6 +3,7 @@
 mod apps;
 mod cpython;
 pub(crate) mod docker;
+mod engines;
 mod escape;
 mod faults;
 mod files;
@@ -104,6 +105,9 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("docker-redis", docker::redis),
     ("docker-names", docker::names),
     ("docker-memory", docker::memory),
+    ("containerd-ctr", engines::containerd),
+    ("containerd-killed", engines::killed),
+    ("podman", engines::podman),
     ("application-shell", apps::shell),
     ("application-python", apps::python),
     ("application-terminals", apps::terminals),

@@ -47,20 +47,19 @@ pub(super) const CASES: &[(&str, Case)] = &[
         life.bundle.config["linux"]["resources"]["memory"] = json!({ "limit": 64 << 20 });
         life.up(STAYS)?;
         let id = life.id.clone();
-        let events = life.start_command(&["events", "--interval", "500ms", &id])?;
+        let command = life.start_command(&["events", "--interval", "500ms", &id])?;
         life.await_output("\"type\":\"stats\"")?;
         let status = life.status_of(&["exec", &id, "tail", "/dev/zero"])?;
         life.note("a process without memory", status);
         life.await_output("\"type\":\"oom\"")?;
         life.does(&["kill", &id, "KILL"])?;
-        let ended = finish(events);
+        let ended = finish(command);
         life.note("it ends with the container", ended?.status.code());
         let lines = life.output();
-        let kinds = lines
-            .lines()
-            .filter(|line| line.starts_with('{'))
-            .map(|line| serde_json::from_str::<Value>(line).is_ok_and(|event| event["id"] == json!(id)));
-        life.note("each line is an event", kinds.fold(true, |all, good| all && good));
+        let mut events = lines.lines().filter(|line| line.starts_with('{'));
+        let good = events
+            .all(|line| serde_json::from_str::<Value>(line).is_ok_and(|event| event["id"] == json!(id)));
+        life.note("each line is an event", good);
         life.does(&["delete", "--force", &id])?;
         let _ = std::fs::remove_dir("/sys/fs/cgroup/oci-tests");
         Ok(())

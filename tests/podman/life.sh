@@ -1,0 +1,44 @@
+# Podman: containers in the foreground and in the background.
+try() {
+    "$@"
+    echo "status $?"
+}
+run() { podman --runtime "$PROGRAM" run --network none "$@"; }
+until_true() {
+    n=0
+    until "$@" >/dev/null 2>&1; do
+        n=$((n + 1))
+        [ $n -lt 100 ] || { echo "never: $*"; return 1; }
+        sleep 0.2
+    done
+}
+said() { podman logs "$BOX" 2>&1 | grep -q "$1"; }
+state() { podman inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}' "$BOX"; }
+is() { [ "$(podman inspect -f '{{.State.Status}}' "$BOX")" = "$1" ]; }
+try run --rm -e A=1 --user 5 -w /etc "$IMAGE" sh -c 'exec 2>&1; echo hello $A; id; pwd; touch /etc/x; exit 3'
+echo in | try run --rm -i "$IMAGE" cat
+try run --rm "$IMAGE" nothing >/dev/null 2>&1
+mkdir -p out
+echo outside >out/a
+try run --rm -v "$PWD/out:/out" --tmpfs /t --memory 48m --pids-limit 30 --hostname castle "$IMAGE" sh -c \
+    'cat /out/a; echo inside >/out/b; df /t | tail -n 1 | awk "{ print \$1 }"; hostname; tail /dev/zero; echo $?' 2>/dev/null
+cat out/b
+run -d --name "$BOX" "$IMAGE" sh -c 'trap "echo term; exit 7" TERM; echo up; while :; do sleep 0.1; done' | wc -l
+until_true said up && echo up
+try podman exec "$BOX" sh -c 'echo in; exit 4'
+echo piped | try podman exec -i "$BOX" cat
+try podman exec -u 5 -w /etc -e X=2 "$BOX" sh -c 'id -u; pwd; echo $X'
+try podman pause "$BOX" >/dev/null
+state
+try podman unpause "$BOX" >/dev/null
+try podman top "$BOX" hpid 2>/dev/null | wc -l | awk '{ print $1 > 1 }'
+try podman stop -t 20 "$BOX" >/dev/null
+state
+podman logs "$BOX"
+try podman start "$BOX" >/dev/null
+until_true is running && echo runs again
+try podman kill "$BOX" >/dev/null
+until_true is exited
+state
+try podman rm "$BOX" >/dev/null
+podman ps -a --format '{{.Names}}' | grep -c "$BOX"
