@@ -8,9 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use hostcall::{MountKind, MountSpec, NodeSpec, ProcessSpec, ROOT_HANDLE, Rlimit, RootSpec, SandboxSpec};
+use hostcall::{
+    CgroupLimits, MountKind, MountSpec, NodeSpec, ProcessSpec, ROOT_HANDLE, Rlimit, RootSpec, SandboxSpec,
+};
 use oci_spec::runtime::{
-    Capabilities, Linux, LinuxDevice, LinuxDeviceType, LinuxPids, Mount, PosixRlimitType, Process, Spec,
+    Capabilities, Linux, LinuxDevice, LinuxDeviceType, LinuxPids, LinuxResources, Mount, PosixRlimitType,
+    Process, Spec,
 };
 
 use crate::{bundle::Bundle, mountpoints, seccomp};
@@ -65,6 +68,7 @@ pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec
         mounts,
         process: process(bundle.process()?, streams),
         tasks: tasks(spec),
+        limits: linux.and_then(|linux| linux.resources().as_ref()).map(limits).unwrap_or_default(),
         hold: false,
         filter: linux.and_then(|linux| linux.seccomp().as_ref()).map(seccomp::compile).transpose()?,
         settings: settings(linux),
@@ -117,6 +121,20 @@ fn tasks(spec: &Spec) -> u64 {
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
     let limit = resources.and_then(|resources| resources.pids().as_ref()).map_or(0, LinuxPids::limit);
     u64::try_from(limit).unwrap_or(0)
+}
+
+/// What the files of the container's control group show.
+pub(crate) fn limits(resources: &LinuxResources) -> CgroupLimits {
+    // Zero says nothing, and less is no limit.
+    let limit = |value: i64| (value != 0).then(|| u64::try_from(value).unwrap_or(u64::MAX));
+    let cpu = resources.cpu().as_ref();
+    CgroupLimits {
+        memory: resources.memory().as_ref().and_then(|memory| memory.limit()).and_then(limit),
+        cpu: cpu.and_then(|cpu| cpu.quota()).and_then(limit).map(|quota| {
+            let period = cpu.and_then(|cpu| cpu.period()).filter(|&period| period != 0);
+            (quota, period.unwrap_or(100_000))
+        }),
+    }
 }
 
 /// A process as the sentry is told.

@@ -192,6 +192,10 @@ fn act(
             sandbox.command(&Command::Tasks { most })?;
             Ok(Some(Reply::Done))
         }
+        Request::Limits(limits) => {
+            sandbox.command(&Command::Limits(limits))?;
+            Ok(Some(Reply::Done))
+        }
         Request::Exec(mut process) => {
             begin(sandbox, number, Waits::Process)?;
             let started = sandbox.server.add_streams(descriptors).and_then(|streams| {

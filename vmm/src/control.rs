@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use hostcall::{Answer, NetworkSpec, ProcessSpec};
+use hostcall::{Answer, CgroupLimits, NetworkSpec, ProcessSpec};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -50,6 +50,8 @@ pub enum Request {
         /// Most of them; 0 = no limit of the container's own.
         most: u64,
     },
+    /// Changes what the files of the container's control group show: [`Reply::Done`].
+    Limits(CgroupLimits),
     /// Starts a process whose standard streams are the descriptors that come with the request. The replies are
     /// [`Reply::Answer`]s.
     Exec(Box<ProcessSpec>),

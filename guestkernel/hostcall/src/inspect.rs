@@ -1,4 +1,4 @@
-//! What the sentry tells of itself when it is asked: figures, and where its threads are.
+//! What the sentry tells of itself when it is asked: figures, and where its threads are; what it shows of limits.
 
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -45,4 +45,13 @@ pub struct ThreadInfo {
     pub switches: (u64, u64),
     /// Name.
     pub name: Vec<u8>,
+}
+
+/// Limits that the sentry does not keep itself, for the files of the container's control group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupLimits {
+    /// Memory in bytes, `u64::MAX` for no limit; `None` as before, at first none.
+    pub memory: Option<u64>,
+    /// CPU time of a period, `u64::MAX` for no limit, and the period, µs; `None` as before, at first none.
+    pub cpu: Option<(u64, u64)>,
 }

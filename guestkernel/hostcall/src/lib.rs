@@ -27,7 +27,7 @@ pub use call::{
 };
 pub use event::{EVENT_VECTOR, EventFlags, EventPage, MAX_STREAMS, MISS_VECTOR, MissArea};
 pub use fs::{Attr, DirentHeader, FileSystemStat, SetAttr, SetAttrValid, Timespec};
-pub use inspect::{Stats, ThreadInfo};
+pub use inspect::{CgroupLimits, Stats, ThreadInfo};
 pub use net::{
     NET_ALIGN, NET_CHECKSUM_VALID, NET_CONSUMED, NET_CONSUMER_WAITS, NET_DOORBELL_PORT, NET_FRAME_MAX,
     NET_FROM_SENTRY, NET_GSO_TCP4, NET_GSO_TCP6, NET_HOST_HEADER, NET_LIST_MAX, NET_NAMES,

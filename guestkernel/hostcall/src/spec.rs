@@ -6,7 +6,7 @@
 use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
-use crate::{Handle, NetworkSpec, Stats, ThreadInfo};
+use crate::{CgroupLimits, Handle, NetworkSpec, Stats, ThreadInfo};
 
 /// One resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +133,8 @@ pub struct SandboxSpec {
     pub process: ProcessSpec,
     /// Most tasks at once, as a control group's limit of processes counts them; 0 = no limit of the container's own.
     pub tasks: u64,
+    /// What the control group's files show of other limits.
+    pub limits: CgroupLimits,
     /// The first process is made, but waits for [`Command::Go`].
     pub hold: bool,
     /// The filter of every process.
@@ -165,6 +167,8 @@ pub enum Command {
         /// As [`SandboxSpec::tasks`].
         most: u64,
     },
+    /// Change what the control group's files show.
+    Limits(CgroupLimits),
     /// Let the first process go.
     Go,
     /// Start a further process. Its answers are [`Answer::Started`] and [`Answer::Ended`], or [`Answer::Failed`].
@@ -495,6 +499,8 @@ mod tests {
             (any::<u32>(), recipient()).prop_map(|(signal, to)| Command::Signal { signal, to }),
             recipient().prop_map(|of| Command::Resize { of }),
             any::<u64>().prop_map(|most| Command::Tasks { most }),
+            any::<(Option<u64>, Option<(u64, u64)>)>()
+                .prop_map(|(memory, cpu)| Command::Limits(CgroupLimits { memory, cpu })),
             Just(Command::Go),
             (any::<u64>(), process())
                 .prop_map(|(tag, process)| Command::Exec { tag, process: Box::new(process) }),

@@ -8,6 +8,7 @@ use hostcall::{MountKind, MountSpec, NodeSpec, SandboxSpec, SetAttr, SetAttrVali
 use linux_raw_sys::general::{MS_RDONLY, MS_REC, S_IFCHR, S_IFDIR, S_IFREG};
 
 use super::{
+    cgroupfs,
     dentry::Dentry,
     dev,
     fstypes::{self, Options},
@@ -147,12 +148,12 @@ fn file_system(spec: &MountSpec) -> Result<Arc<Super>> {
         return options.create();
     }
     match kind {
-        "mqueue" | "cgroup" | "cgroup2" | "devtmpfs" => {
+        // The sandbox has the unified hierarchy alone; runc mounts it under either name.
+        "cgroup" | "cgroup2" => Ok(Super::new(Dentry::root(cgroupfs::root()), "cgroup2", spec.flags, "")),
+        "mqueue" | "devtmpfs" => {
             let mode = if kind == "mqueue" { 0o1777 } else { 0o755 };
             let root = Dentry::root(Tmpfs::mount(frame::stats().total / 2, mode, 0, 0));
-            // The sandbox has the unified hierarchy alone; runc mounts it under either name.
-            let shown = if kind == "cgroup" { "cgroup2" } else { kind };
-            Ok(Super::new(root, shown, spec.flags, ""))
+            Ok(Super::new(root, kind, spec.flags, ""))
         }
         _ => Err(Errno::ENODEV),
     }

@@ -13,6 +13,7 @@ pub mod acl;
 pub mod anon;
 pub mod asynchronous;
 pub mod busy;
+pub mod cgroupfs;
 pub mod context;
 mod copy;
 pub mod dentry;

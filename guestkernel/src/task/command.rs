@@ -81,6 +81,7 @@ fn run() {
             Ok(Some(Command::Signal { signal, to })) => deliver(signal, to),
             Ok(Some(Command::Resize { of })) => resize(of),
             Ok(Some(Command::Tasks { most })) => tree::lock().limit(most),
+            Ok(Some(Command::Limits(limits))) => fs::cgroupfs::limit(&limits),
             Ok(Some(Command::Go)) => start::go(),
             Ok(Some(Command::Exec { tag, process })) => start::exec(tag, process),
             Ok(Some(Command::Processes { tag })) => report::ask(tag, Report::Processes),

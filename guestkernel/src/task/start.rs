@@ -117,6 +117,7 @@ fn first_process(spec: &SandboxSpec) -> core::result::Result<Arc<Task>, Failure>
         FILTER.call_once(|| filter);
     }
     tree::lock().limit(spec.tasks);
+    fs::cgroupfs::limit(&spec.limits);
     let context = FsContext::new(&namespace);
     let wanted = &spec.process;
     let limits = limits(wanted);

@@ -7,6 +7,7 @@
 use std::{fs, io::Read};
 
 use anyhow::{Context, Result, bail, ensure};
+use hostcall::CgroupLimits;
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 use vmm::control::{Reply, Request};
@@ -14,6 +15,7 @@ use vmm::control::{Reply, Request};
 use crate::{
     cli::{Global, Update},
     container::{Container, Status},
+    translate,
 };
 
 /// Changes the limits of a container.
@@ -43,16 +45,23 @@ pub(crate) fn update(global: &Global, options: &Update) -> Result<i32> {
     if let Some(cgroup) = &record.cgroup {
         cgroup.apply(&resources, record.cpus)?;
     }
+    let mut requests = Vec::new();
     if let Some(pids) = resources.pids() {
+        requests.push(Request::Tasks { most: u64::try_from(pids.limit()).unwrap_or(0) });
+    }
+    let limits = translate::limits(&resources);
+    if limits != CgroupLimits::default() {
+        requests.push(Request::Limits(limits));
+    }
+    for request in requests {
         let client = container.connect()?;
-        let most = u64::try_from(pids.limit()).unwrap_or(0);
-        client.send(&Request::Tasks { most }, &[]).context("ask the sandbox")?;
+        client.send(&request, &[]).context("ask the sandbox")?;
         // One that is paused takes it when it is resumed.
         if status != Status::Paused {
             match client.receive().context("sandbox")? {
                 Some(Reply::Done) => {}
                 Some(Reply::Refused(errno)) => {
-                    return Err(std::io::Error::from_raw_os_error(errno)).context("limit of processes");
+                    return Err(std::io::Error::from_raw_os_error(errno)).context("limits");
                 }
                 Some(reply) => bail!("the sandbox answers {reply:?}"),
                 None => bail!("container not running"),

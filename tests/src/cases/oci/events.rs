@@ -34,6 +34,30 @@ pub(super) const CASES: &[(&str, Case)] = &[
         let _ = std::fs::remove_dir("/sys/fs/cgroup/oci-tests");
         Ok(())
     }),
+    ("cgroup/inside", |life| {
+        life.bundle.config["linux"]["cgroupsPath"] = json!(format!("/oci-tests/{}", life.id));
+        life.bundle.config["linux"]["resources"]["memory"] = json!({ "limit": 96 << 20 });
+        life.bundle.config["linux"]["resources"]["pids"] = json!({ "limit": 40 });
+        life.bundle.config["linux"]["resources"]["cpu"] = json!({ "quota": 50_000, "period": 100_000 });
+        life.up(
+            "cd /sys/fs/cgroup; stat -f -c %t .; cat memory.max pids.max cpu.max cgroup.type cgroup.events; \
+             cat memory.low memory.high cgroup.freeze; grep -c . cgroup.procs; grep -x 1 cgroup.procs; \
+             for c in cpu memory pids; do grep -cw $c cgroup.controllers; done; \
+             test $(cat memory.current) -gt 4096 && echo used; test $(cat pids.current) -lt 4 && echo few; \
+             echo 1 >memory.max; mkdir x; awk '/^oom_kill /' memory.events; echo up; \
+             trap 'cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max; echo seen' USR1; while :; do sleep 0.1; done",
+        )?;
+        let id = life.id.clone();
+        life.does(&["update", "--cpu-quota", "70000", "--pids-limit", "30", &id])?;
+        life.does(&["kill", &id, "USR1"])?;
+        life.await_output("seen\n")?;
+        life.does(&["delete", "--force", &id])?;
+        let _ = std::fs::remove_dir("/sys/fs/cgroup/oci-tests");
+        // What it may not do is worded by the shell, which says in which line.
+        let output = life.output();
+        life.note("inside", output);
+        Ok(())
+    }),
     ("events/nobody", |life| {
         life.tries("nobody", &["events", "--stats", "nobody-has-this"])?;
         life.up("echo up")?;
