@@ -1,12 +1,13 @@
 //! The command line, in runc's words.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     check, commands,
     network::Mode,
+    overlay::Overlay,
     report::{self, LogFormat},
 };
 
@@ -23,8 +24,8 @@ struct Cli {
 /// Flags of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Directory of container state
-    #[arg(long, global = true, default_value = "/run/ringfence")]
+    /// Directory of container state; stands before the command
+    #[arg(long, default_value = "/run/ringfence")]
     pub(crate) root: PathBuf,
     /// Log file
     #[arg(long, global = true)]
@@ -47,6 +48,9 @@ pub(crate) struct Global {
     /// How containers are connected
     #[arg(long, global = true, default_value = "sandbox")]
     pub(crate) network: Mode,
+    /// Keep changes of the host's files in memory: `none`, `root:memory` or `all:memory`, with `,size=BYTES`
+    #[arg(long, global = true, value_name = "OVERLAY")]
+    pub(crate) overlay2: Option<Overlay>,
     /// Log every system call of the container
     #[arg(long, global = true)]
     pub(crate) strace: bool,
@@ -75,6 +79,8 @@ enum Command {
     },
     /// Create and run a container
     Run(Run),
+    /// Run a command in a sandbox over the host's files, which it cannot change
+    Do(Do),
     /// Run a further process in a container
     Exec(Exec),
     /// Show the state of a container
@@ -213,6 +219,35 @@ pub(crate) struct Run {
     /// Accepted for callers that use it; processes of a container never become children of the host's
     #[arg(long, hide = true)]
     no_subreaper: bool,
+}
+
+impl Launch {
+    /// With nothing asked for.
+    pub(crate) fn of(bundle: &Path, id: &str) -> Self {
+        Self {
+            bundle: bundle.to_owned(),
+            console_socket: None,
+            pid_file: None,
+            preserve_fds: 0,
+            no_pivot: false,
+            no_new_keyring: false,
+            id: id.to_owned(),
+        }
+    }
+}
+
+/// `do`.
+#[derive(Debug, Args)]
+pub(crate) struct Do {
+    /// Directory that the command sees as its root
+    #[arg(id = "directory", long = "root", default_value = "/")]
+    pub(crate) directory: PathBuf,
+    /// Working directory (default: this one, if it is there)
+    #[arg(long)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Program and arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) args: Vec<String>,
 }
 
 /// `exec`.
@@ -436,6 +471,7 @@ pub(crate) fn run() -> i32 {
             Command::Create(options) => commands::create::create(global, options),
             Command::Start { id } => commands::start::start(global, id),
             Command::Run(options) => commands::run::run(global, options),
+            Command::Do(options) => commands::throwaway::run_command(global, options),
             Command::Exec(options) => commands::exec::exec(global, options),
             Command::State { id } => commands::state::state(global, id),
             Command::Kill { all, id, signal } => commands::kill::kill(global, id, signal, *all),

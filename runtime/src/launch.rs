@@ -28,7 +28,9 @@ use crate::{
     hooks::{self, Point},
     mountpoints,
     network::{self, Namespace},
-    oom, report, resources,
+    oom,
+    overlay::Overlay,
+    report, resources,
     streams::Streams,
     timing, translate,
 };
@@ -134,7 +136,8 @@ impl Launching<'_> {
         let process = self.bundle.process()?;
         let socket = self.options.console_socket.as_deref();
         let streams = Streams::of(process, socket, self.detached, self.options.preserve_fds)?;
-        let (mut start, trees) = translate::sandbox(&self.bundle, streams.all.len() as u32)?;
+        let overlay = Overlay::of(self.global.overlay2, spec)?;
+        let (mut start, trees) = translate::sandbox(&self.bundle, overlay, streams.all.len() as u32)?;
         start.hold = self.held;
         let linux = spec.linux().as_ref();
         let limits = linux.and_then(|linux| linux.resources().as_ref());
@@ -147,7 +150,9 @@ impl Launching<'_> {
             network: self.record.network && self.held,
             start,
         };
-        if self.bundle.readonly() {
+        // Over a read-only root mount points can still be made where an overlay takes them.
+        let overlaid = overlay.root().is_some();
+        if self.bundle.readonly() && !overlaid {
             make_mount_points(&self.bundle, &trees)?;
         }
         timing::phase("config-parsed");
@@ -168,7 +173,7 @@ impl Launching<'_> {
         let fds = SandboxFds {
             kvm: self.kvm.as_fd(),
             log: self.log.as_fd(),
-            root: Tree { fd: self.bundle.rootfs.as_fd(), readonly: self.bundle.readonly() },
+            root: Tree { fd: self.bundle.rootfs.as_fd(), readonly: self.bundle.readonly() || overlaid },
             mounts: trees.iter().map(|tree| Tree { fd: tree.fd.as_fd(), readonly: tree.readonly }).collect(),
             streams: streams.all.iter().map(AsFd::as_fd).collect(),
             terminal: streams.terminal.as_ref().map(AsFd::as_fd),

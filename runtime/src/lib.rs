@@ -17,6 +17,7 @@ mod launch;
 mod mountpoints;
 mod network;
 mod oom;
+mod overlay;
 mod report;
 mod resources;
 mod seccomp;

@@ -16,7 +16,7 @@ use oci_spec::runtime::{
     Process, Spec,
 };
 
-use crate::{bundle::Bundle, mountpoints, seccomp};
+use crate::{bundle::Bundle, mountpoints, overlay::Overlay, seccomp};
 
 /// A host tree that a bind mount shows.
 #[derive(Debug)]
@@ -28,13 +28,17 @@ pub(crate) struct BindTree {
 }
 
 /// What the sentry is told, and the trees that it names by handle.
-pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec<BindTree>)> {
+pub(crate) fn sandbox(
+    bundle: &Bundle,
+    overlay: Overlay,
+    streams: u32,
+) -> Result<(SandboxSpec, Vec<BindTree>)> {
     let spec = &bundle.spec;
     let mut trees = Vec::new();
     let mut mounts = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         mounts.push(
-            translate_mount(bundle, mount, &mut trees)
+            translate_mount(bundle, mount, overlay, &mut trees)
                 .with_context(|| format!("config.json: mounts[{index}]"))?,
         );
     }
@@ -64,7 +68,7 @@ pub(crate) fn sandbox(bundle: &Bundle, streams: u32) -> Result<(SandboxSpec, Vec
     let sandbox = SandboxSpec {
         hostname: name(spec.hostname(), host.nodename()),
         domainname: name(spec.domainname(), host.domainname()),
-        root: RootSpec { handle: ROOT_HANDLE, readonly: bundle.readonly() },
+        root: RootSpec { handle: ROOT_HANDLE, readonly: bundle.readonly(), overlay: overlay.root() },
         mounts,
         process: process(bundle.process()?, streams),
         tasks: tasks(spec),
@@ -359,7 +363,12 @@ pub(crate) fn is_bind(mount: &Mount) -> bool {
     flags & MS_BIND != 0 || mount.typ().as_deref() == Some("bind")
 }
 
-fn translate_mount(bundle: &Bundle, mount: &Mount, trees: &mut Vec<BindTree>) -> Result<MountSpec> {
+fn translate_mount(
+    bundle: &Bundle,
+    mount: &Mount,
+    overlay: Overlay,
+    trees: &mut Vec<BindTree>,
+) -> Result<MountSpec> {
     let (flags, mut data) = options(mount.options().as_deref().unwrap_or_default());
     if let Some(others) = without(&data, COPY_UP) {
         ensure!(
@@ -378,8 +387,11 @@ fn translate_mount(bundle: &Bundle, mount: &Mount, trees: &mut Vec<BindTree>) ->
             .custom_flags(libc::O_PATH | libc::O_CLOEXEC)
             .open(&path)
             .with_context(|| format!("source: {}", path.display()))?;
-        trees.push(BindTree { fd: file.into(), readonly: flags & MS_RDONLY != 0 });
-        MountKind::Host { handle: vmm::config::FIRST_MOUNT_HANDLE + trees.len() as u32 - 1 }
+        let readonly = flags & MS_RDONLY != 0;
+        let overlay = overlay.mount().filter(|_| !readonly);
+        trees.push(BindTree { fd: file.into(), readonly: readonly || overlay.is_some() });
+        let handle = vmm::config::FIRST_MOUNT_HANDLE + trees.len() as u32 - 1;
+        MountKind::Host { handle, overlay }
     } else {
         MountKind::Internal { fs }
     };

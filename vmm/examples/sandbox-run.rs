@@ -30,7 +30,7 @@ fn main() {
     };
     let start = SandboxSpec {
         hostname: b"sandbox".to_vec(),
-        root: RootSpec { handle: ROOT_HANDLE, readonly: false },
+        root: RootSpec { handle: ROOT_HANDLE, ..RootSpec::default() },
         process,
         ..Default::default()
     };

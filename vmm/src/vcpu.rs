@@ -141,11 +141,12 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
 fn prefault(vcpu: &VcpuFd, gpa: u64, len: u64) {
     static ABSENT: AtomicBool = AtomicBool::new(false);
     let mut range = kvm_pre_fault_memory { gpa, size: len, ..Default::default() };
-    // What a signal interrupts is not gone on with: it is advice.
+    // What a signal interrupts is not gone on with, nor what others cut short meanwhile: it is advice.
     if len != 0 && !ABSENT.load(Ordering::Relaxed) {
         // SAFETY: the structure is valid for the call, and the descriptor is a vCPU's.
         let done = unsafe { libc::ioctl(vcpu.as_raw_fd(), KVM_PRE_FAULT_MEMORY as _, &raw mut range) };
-        if done < 0 && std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+        let absent = [Some(libc::ENOTTY), Some(libc::EOPNOTSUPP), Some(libc::EINVAL)];
+        if done < 0 && absent.contains(&std::io::Error::last_os_error().raw_os_error()) {
             ABSENT.store(true, Ordering::Relaxed);
         }
     }

@@ -13,6 +13,8 @@ pub const LOG_TRACE: u64 = 6;
 
 /// Most bytes of one `PopulateMemory`.
 pub const MAX_POPULATE: u64 = 2 << 20;
+/// In the result of a listing: nothing follows.
+pub const READDIR_END: u64 = 1 << 32;
 
 /// Longest value of an extended attribute, and longest list of names, in bytes.
 pub const MAX_XATTR: u64 = 65536;
@@ -154,7 +156,7 @@ hostcalls! {
     /// Readies inode handle `a0` for I/O. `a1` = 1 read, 2 write, 3 both. Idempotent; upgrades. `a2` = 1 asks whether
     /// there is an access control list: then the result is 1 if so, and if not 0.
     FsOpen = 35, host: ["openat", "close", "fgetxattr"];
-    /// Forgets handle `a0`.
+    /// Forgets handle `a0`, and `a1` others in `data`, at most [`MAX_GETATTRS`](crate::MAX_GETATTRS).
     FsClose = 36, host: ["close"];
     /// Reads file `a0` at offset `a1` into `a2` [`IoRange`](crate::IoRange)s in `data`. Result: bytes.
     FsRead = 37, host: ["preadv"];
@@ -162,7 +164,8 @@ hostcalls! {
     /// `a3` = 1: append; then `a1` is ignored and `data` afterwards holds the new file size (u64).
     FsWrite = 38, host: ["pwritev2", "fstat"];
     /// Entries of directory `a0` from cookie `a1` (0 = start) into gpa `a2`, length `a3`, as
-    /// [`DirentHeader`](crate::DirentHeader) records without `.` and `..`. Result: bytes, 0 at the end.
+    /// [`DirentHeader`](crate::DirentHeader) records without `.` and `..`. Result: bytes, 0 at the end, with
+    /// [`READDIR_END`](crate::READDIR_END) when these are known to be the last.
     FsReaddir = 39, host: ["openat", "getdents64", "lseek", "close"];
     /// Target of symbolic link `a0`. Result: length; `data` = target.
     FsReadlink = 40, host: ["readlinkat"];

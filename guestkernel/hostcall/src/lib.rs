@@ -23,7 +23,7 @@ mod spec;
 pub use boot::{BOOT_MAGIC, BOOT_VERSION, BootFlags, BootInfo, MAX_CPUS, MAX_REGIONS, MemoryRegion};
 pub use call::{
     CALL_DATA_LEN, CallHeader, CallPage, HOSTCALL_PORT, Hostcall, IoRange, LOG_TRACE, MAX_GETATTRS,
-    MAX_IO_RANGES, MAX_POPULATE, MAX_XATTR,
+    MAX_IO_RANGES, MAX_POPULATE, MAX_XATTR, READDIR_END,
 };
 pub use event::{EVENT_VECTOR, EventFlags, EventPage, MAX_STREAMS, MISS_VECTOR, MissArea};
 pub use fs::{Attr, DirentHeader, FileSystemStat, SetAttr, SetAttrValid, Timespec};
@@ -35,8 +35,8 @@ pub use net::{
     NET_TO_SENTRY, NetAddress, NetFrame, NetNames, NetRoute, NetworkSpec, net_record,
 };
 pub use spec::{
-    Answer, Command, FilterSpec, MountKind, MountSpec, NodeSpec, ProcessInfo, ProcessSpec, Recipient, Rlimit,
-    RootSpec, SandboxSpec, decode_answer, decode_command, encode_answer, encode_command,
+    Answer, Command, FilterSpec, MountKind, MountSpec, NodeSpec, OverlaySize, ProcessInfo, ProcessSpec,
+    Recipient, Rlimit, RootSpec, SandboxSpec, decode_answer, decode_command, encode_answer, encode_command,
 };
 
 /// A VMM-issued name for a host object. Small, dense, reused after close; 0 is never valid.

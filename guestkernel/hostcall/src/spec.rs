@@ -56,7 +56,12 @@ pub struct RootSpec {
     pub handle: Handle,
     /// Refuse changes with `EROFS`.
     pub readonly: bool,
+    /// Changes stay in an overlay in memory.
+    pub overlay: Option<OverlaySize>,
 }
+
+/// Most bytes of an overlay's changes; `None` is half of the memory.
+pub type OverlaySize = Option<u64>;
 
 /// What a mount shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +70,8 @@ pub enum MountKind {
     Host {
         /// Its handle.
         handle: Handle,
+        /// Changes stay in an overlay in memory.
+        overlay: Option<OverlaySize>,
     },
     /// A file system of the sentry: `proc`, `tmpfs`, `devpts`, `sysfs`, `mqueue`, `cgroup`, …
     Internal {
@@ -366,7 +373,7 @@ mod tests {
             fs in "[a-z0-9]{0,12}",
         ) -> MountSpec {
             let kind = match (handle, flags % 4) {
-                (Some(handle), _) => MountKind::Host { handle },
+                (Some(handle), _) => MountKind::Host { handle, overlay: None },
                 (None, 0) => MountKind::Masked,
                 (None, 1) => MountKind::ReadOnly,
                 (None, _) => MountKind::Internal { fs },
@@ -511,7 +518,7 @@ mod tests {
             any::<bool>().prop_map(Command::Trace),
             network().prop_map(|spec| Command::Network(Box::new(spec))),
             start.prop_map(|((hostname, domainname), (handle, readonly), mounts, process, extras)| {
-                let root = RootSpec { handle, readonly };
+                let root = RootSpec { handle, readonly, overlay: readonly.then_some(Some(7)) };
                 let (hold, tasks) = (readonly, u64::from(handle));
                 Command::Start(Box::new(SandboxSpec {
                     hostname,

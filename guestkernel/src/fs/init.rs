@@ -15,6 +15,7 @@ use super::{
     hostfs::{self, HostFs, host::Vmm},
     inode::{Inode, NewNode},
     mount::{self, Mount, Namespace, OF_FILE_SYSTEM, Path, Super, propagate::Kind, tree},
+    overlay::Overlay,
     perm::Who,
     tmpfs::Tmpfs,
     walk::{Lookup, Walk},
@@ -30,8 +31,14 @@ use crate::{
 /// The errno of the step that failed; the log names the mount.
 pub fn init(spec: &SandboxSpec) -> Result<Arc<Namespace>> {
     let tree = HostFs::new(&Vmm, hostfs::windows(), true);
-    let root = Dentry::root(tree.root(spec.root.handle)?);
-    let mount = Mount::new(root, "ext4", "/dev/root", mount::own_flags(0), "");
+    let root = tree.root(spec.root.handle)?;
+    let mount = match spec.root.overlay {
+        None => Mount::new(Dentry::root(root), "ext4", "/dev/root", mount::own_flags(0), ""),
+        Some(size) => {
+            let root = Dentry::root(Overlay::mount(root, size)?);
+            Mount::new(root, "overlay", "overlay", mount::own_flags(0), "")
+        }
+    };
     let namespace = Namespace::new(mount.clone());
     for one in &spec.mounts {
         if let Err(error) = add(&namespace, one) {
@@ -132,9 +139,15 @@ fn cover(namespace: &Arc<Namespace>, spec: &MountSpec) -> Result<()> {
 /// What is mounted.
 fn file_system(spec: &MountSpec) -> Result<Arc<Super>> {
     let kind = match &spec.kind {
-        MountKind::Host { handle } => {
+        MountKind::Host { handle, overlay: None } => {
             let tree = HostFs::new(&Vmm, hostfs::windows(), false);
             return Ok(Super::new(Dentry::root(tree.root(*handle)?), "ext4", 0, ""));
+        }
+        MountKind::Host { handle, overlay: Some(size) } => {
+            // Nobody is to change what is below an overlay.
+            let tree = HostFs::new(&Vmm, hostfs::windows(), true);
+            let root = Overlay::mount(tree.root(*handle)?, *size)?;
+            return Ok(Super::new(Dentry::root(root), "overlay", 0, ""));
         }
         MountKind::Internal { fs } => fs.as_str(),
         MountKind::Masked | MountKind::ReadOnly => return Err(Errno::EINVAL),

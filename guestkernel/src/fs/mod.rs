@@ -36,6 +36,7 @@ pub mod memfd;
 pub mod mount;
 pub mod namei;
 pub mod nsfs;
+pub mod overlay;
 pub mod owner;
 pub mod perm;
 pub mod pidfd;

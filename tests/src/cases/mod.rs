@@ -14,6 +14,7 @@ mod linux;
 mod memory;
 mod network;
 mod oci;
+mod overlay;
 mod process;
 mod program;
 mod refusals;
@@ -64,6 +65,9 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("readonly-root", files::readonly_root),
     ("mount-points-are-made", files::mount_points_are_made),
     ("files-reach-the-host", files::files_reach_the_host),
+    ("overlay-as-linux", overlay::as_linux),
+    ("overlay-of-mounts", overlay::of_mounts),
+    ("do-over-the-host", overlay::throwaway),
     ("bad-input", refusals::bad_input),
     ("no-kvm", refusals::no_kvm),
     ("fault-outside-changes", faults::outside_changes),

@@ -166,7 +166,12 @@ impl Server {
         let mut buffer = Vec::with_capacity(LISTING);
         let mut listing = RawDir::new(&fd, buffer.spare_capacity_mut());
         let mut records = Vec::with_capacity(room);
-        while let Some(entry) = listing.next() {
+        let mut end = 0;
+        loop {
+            let Some(entry) = listing.next() else {
+                end = hostcall::READDIR_END;
+                break;
+            };
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {
@@ -185,16 +190,17 @@ impl Server {
                 }
                 break;
             }
-            let end = records.len() + record;
+            let after = records.len() + record;
             records.extend_from_slice(header.as_bytes());
             records.extend_from_slice(name);
-            records.resize(end, 0);
-            if listing.is_buffer_empty() && !records.is_empty() {
+            records.resize(after, 0);
+            // What the host gives next might not fit.
+            if listing.is_buffer_empty() && records.len() > room / 2 {
                 break;
             }
         }
         self.memory.write(gpa, &records)?;
-        Ok(records.len() as u64)
+        Ok(records.len() as u64 | end)
     }
 
     pub(super) fn readlink(&self, file: Handle) -> Result<Vec<u8>, Errno> {

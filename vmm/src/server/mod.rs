@@ -179,7 +179,10 @@ impl Server {
                 Answer::value((acl && may_have_acl(object.fd())).into())
             }
             // Trees are the sandbox's for good.
-            Request::Close { file } => done(self.handles.remove(file)),
+            Request::Close { file, others } => {
+                let others = others.iter().map(|file| self.handles.remove(file)).collect::<Vec<_>>();
+                done(others.into_iter().fold(self.handles.remove(file), Result::and))
+            }
             Request::Read { file, offset, ranges } => Answer::value(self.read_file(file, offset, ranges)?),
             Request::Write { file, offset, ranges, append } => {
                 match self.write_file(file, offset, ranges, append)? {
@@ -226,7 +229,10 @@ impl Server {
             Request::WindowMap { file, offset, len, window, writable } => {
                 done(self.window_map(file, offset, len, window, writable))
             }
-            Request::WindowProbe { window, len, write } => done(self.memory.probe_window(window, len, write)),
+            Request::WindowProbe { window, len, write } => {
+                self.memory.probe_window(window, len, write)?;
+                Answer::outcome(Outcome::Populate { gpa: self.memory.window().0 + window, len })
+            }
             Request::WindowUnmap { window, len } => done(self.memory.unmap_window(window, len)),
             Request::NetworkStart { areas } => {
                 let network = self.network.as_ref().ok_or(Errno::NODEV)?;

@@ -130,7 +130,7 @@ pub enum Request<'a> {
     Getattrs { files: HandleList<'a> },
     Setattr { file: Handle, attr: SetAttr },
     Open { file: Handle, read: bool, write: bool, acl: bool },
-    Close { file: Handle },
+    Close { file: Handle, others: HandleList<'a> },
     Read { file: Handle, offset: u64, ranges: Ranges<'a> },
     Write { file: Handle, offset: u64, ranges: Ranges<'a>, append: bool },
     Readdir { dir: Handle, cookie: u64, gpa: u64, len: u64 },
@@ -250,7 +250,7 @@ impl<'a> Request<'a> {
                 },
                 _ => return Err(Errno::INVAL),
             },
-            Hostcall::FsClose => Self::Close { file: handle(0)? },
+            Hostcall::FsClose => Self::Close { file: handle(0)?, others: HandleList::new(data, a[1])? },
             Hostcall::FsRead => {
                 Self::Read { file: handle(0)?, offset: a[1], ranges: Ranges::new(data, a[2])? }
             }

@@ -93,7 +93,22 @@ impl HostInode {
     pub(super) fn touched(&self) {
         self.trust.version.fetch_add(1, Ordering::AcqRel);
         self.fs.changes.fetch_add(1, Ordering::AcqRel);
-        self.trust.stale.store(true, Ordering::Release);
+        if !self.trust.stale.swap(true, Ordering::AcqRel) && self.fs.exclusive {
+            let mut stale = self.fs.stale.lock();
+            if stale.len() >= MAX_GETATTRS {
+                stale.pop_front();
+            }
+            stale.push_back(self.weak());
+        }
+    }
+
+    /// Others that we changed and whose attributes are the host's to tell: who asks for one most often asks for all.
+    fn other_stale(&self) -> Vec<Arc<Self>> {
+        let stale = core::mem::take(&mut *self.fs.stale.lock());
+        let mut others: Vec<Arc<Self>> = stale.iter().filter_map(Weak::upgrade).collect();
+        others.retain(|inode| inode.is_stale() && !core::ptr::eq(&raw const **inode, self));
+        others.truncate(MAX_GETATTRS - 1);
+        others
     }
 
     /// We change names: others may have done so at the same time.
@@ -172,12 +187,16 @@ impl HostInode {
     pub(super) fn ask(&self) -> Result<()> {
         let period = fresh::period();
         let version = self.trust.version.load(Ordering::Acquire);
-        if !self.fs.exclusive || self.is_asked() {
+        let others = match (self.fs.exclusive, self.is_asked()) {
+            (false, _) => Vec::new(),
+            (true, true) => self.other_stale(),
+            (true, false) => self.others(),
+        };
+        if others.is_empty() {
             let attr = self.fs.host.getattr(self.handle())?;
             self.learn_if(attr, period, version);
             return Ok(());
         }
-        let others = self.others();
         let versions: Vec<u64> =
             others.iter().map(|inode| inode.trust.version.load(Ordering::Acquire)).collect();
         let handles: Vec<_> =

@@ -137,7 +137,6 @@ impl HostDir {
 
     /// Reads from `cookie` to the end.
     fn fetch(&self, cookie: u64) -> Result<Listing> {
-        self.inode.ready(1)?;
         let (buffer, _) = frame::alloc_order(ORDER).ok_or(Errno::ENOMEM)?;
         let result = self.fetch_into(cookie, buffer.0);
         frame::free_order(buffer, ORDER);
@@ -149,13 +148,17 @@ impl HostDir {
         let mut listing = Listing::default();
         let mut bytes = Vec::new();
         loop {
-            let len = self.inode.fs.host.readdir(self.inode.handle(), cookie, gpa, LEN as u64)?;
+            let read = || self.inode.fs.host.readdir(self.inode.handle(), cookie, gpa, LEN as u64);
+            let (len, last) = self.inode.fs.with_room(read)?;
             if len == 0 {
                 break;
             }
             bytes.resize(len.min(LEN), 0);
             read_phys(crate::arch::PhysAddr(gpa), &mut bytes);
             cookie = listing.push(&bytes)?;
+            if last {
+                break;
+            }
         }
         listing.sort();
         Ok(listing)

@@ -1,7 +1,7 @@
 //! Contents of host files: reads out of windows, writes by hostcall, memory mappings.
 //!
-//! A read copies from the chunk's slot, bounded by the cached size, and falls back to a hostcall into a bounce
-//! buffer when no slot is to be had, or when the host cannot provide what the slot shows: the file was made shorter by
+//! What is read for the first time goes by hostcall into a bounce buffer. Later a read copies from the chunk's slot,
+//! bounded by the cached size, and falls back to a hostcall when no slot is to be had, or when the host cannot provide what the slot shows: the file was made shorter by
 //! others, or its disk fails. A write goes to the host at once; the window shows it by itself, since
 //! both are the host's page cache.
 
@@ -25,7 +25,7 @@ use crate::{
         mount::Path,
     },
     mem::{PAGE_SIZE, frame},
-    mm::{Mappable, Mappers, ObjectName, PageSource, Zap},
+    mm::{AROUND, Mappable, Mappers, ObjectName, PageSource, Zap},
     sync::SpinLock,
     task::sched,
     uio::{Sink, Source},
@@ -35,6 +35,8 @@ use crate::{
 const MOST_WAITS: u32 = 1 << 20;
 /// Periods for which pages are made sure of.
 const DOUBT: u64 = 1;
+/// Reads of at least so many bytes go by hostcall the first time.
+const SHOWN: u64 = 4 * PAGE_SIZE;
 /// log₂ of the most pages that one hostcall carries.
 const MAX_ORDER: u32 = 5;
 
@@ -161,6 +163,17 @@ impl HostInode {
         Ok((kept, offset % len))
     }
 
+    /// Whether a read of `want` bytes goes by hostcall: a large or whole one, as long as no more than the file's size
+    /// was read. What is read once would cost more to show than to copy.
+    fn is_read_first(&self, offset: u64, want: u64, size: u64) -> bool {
+        if want < SHOWN && want < size || self.copied.load(Ordering::Relaxed) >= size {
+            return false;
+        }
+        let chunks = self.chunks.lock();
+        let shown = chunks.len != 0 && chunks.get(offset / chunks.len).is_some();
+        !shown
+    }
+
     /// Reads by hostcall through a bounce buffer.
     fn read_directly(&self, sink: &mut Sink<'_>, offset: u64, len: u64) -> Result<usize> {
         let mut done = 0;
@@ -234,6 +247,14 @@ impl FileOps for HostInode {
         let mut done = 0;
         while done < want {
             let at = offset + done;
+            if self.is_read_first(at, want - done, size) {
+                let copied = self.read_directly(sink, at, want - done);
+                self.copied.fetch_add(*copied.as_ref().unwrap_or(&0) as u64, Ordering::Relaxed);
+                return match copied {
+                    Err(_) if done != 0 => Ok(done as usize),
+                    copied => Ok(done as usize + copied?),
+                };
+            }
             let Ok((chunk, within)) = self.chunk(at, size) else {
                 let rest = self.read_directly(sink, at, want - done);
                 return match rest {
@@ -248,6 +269,7 @@ impl FileOps for HostInode {
                 break;
             }
             let step = (chunk.size() - within).min(want - done).min(end - at);
+            chunk.provide(self.fs.host, within, step, end - (at - within));
             let faults = arch::window_faults();
             let copied = copy::to_sink(sink, chunk.addr(within), step as usize);
             if let Ok(copied) = copied {
@@ -393,6 +415,9 @@ impl Mappable for HostMapping {
         }
         if self.is_doubted() {
             chunk.probe(self.inode.fs.host, within, write)?;
+        } else if !write {
+            let end = size - (offset - within);
+            chunk.provide(self.inode.fs.host, within, self.ready(index, AROUND) as u64 * PAGE_SIZE, end);
         }
         Ok(PageSource::Window(chunk.addr(within)))
     }

@@ -1,7 +1,7 @@
 //! The file hostcalls as a trait, so that hostfs can be tested without a VMM.
 
 use alloc::{sync::Arc, vec};
-use hostcall::{Attr, CALL_DATA_LEN, FileSystemStat, Handle, Hostcall, IoRange, SetAttr};
+use hostcall::{Attr, CALL_DATA_LEN, FileSystemStat, Handle, Hostcall, IoRange, READDIR_END, SetAttr};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::{
@@ -20,12 +20,14 @@ pub trait Host: Send + Sync {
     fn setattr(&self, inode: Handle, change: &SetAttr) -> Result<Attr>;
     /// With `acl` says whether there is an access control list.
     fn open(&self, inode: Handle, access: u64, acl: bool) -> Result<bool>;
-    fn close(&self, inode: Handle);
+    /// At least one, at most [`MAX_GETATTRS`](hostcall::MAX_GETATTRS).
+    fn close(&self, inodes: &[Handle]);
     fn read(&self, file: Handle, offset: u64, ranges: &[IoRange]) -> Result<usize>;
     fn write(&self, file: Handle, offset: u64, ranges: &[IoRange]) -> Result<usize>;
     /// Bytes and the size afterwards.
     fn append(&self, file: Handle, ranges: &[IoRange]) -> Result<(usize, u64)>;
-    fn readdir(&self, dir: Handle, cookie: u64, gpa: u64, len: u64) -> Result<usize>;
+    /// Bytes, and whether they are known to be the last.
+    fn readdir(&self, dir: Handle, cookie: u64, gpa: u64, len: u64) -> Result<(usize, bool)>;
     fn readlink(&self, link: Handle) -> Result<Arc<[u8]>>;
     fn create(&self, dir: Handle, name: &[u8], mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)>;
     fn tmpfile(&self, dir: Handle, mode: u32, uid: u32, gid: u32) -> Result<(Handle, Attr)>;
@@ -88,9 +90,11 @@ impl Host for Vmm {
         call(Hostcall::FsOpen, [inode.into(), access, acl.into(), 0, 0, 0]).map(|there| there != 0)
     }
 
-    fn close(&self, inode: Handle) {
-        if let Err(error) = call(Hostcall::FsClose, [inode.into(), 0, 0, 0, 0, 0]) {
-            log::warn!("closing host handle {inode}: {error}");
+    fn close(&self, inodes: &[Handle]) {
+        let Some((first, others)) = inodes.split_first() else { return };
+        let args = [(*first).into(), others.len() as u64, 0, 0, 0, 0];
+        if let Err(error) = call_data(Hostcall::FsClose, args, &[others.as_bytes()], &mut []) {
+            log::warn!("closing host handles {inodes:?}: {error}");
         }
     }
 
@@ -111,8 +115,9 @@ impl Host for Vmm {
         Ok((done as usize, size))
     }
 
-    fn readdir(&self, dir: Handle, cookie: u64, gpa: u64, len: u64) -> Result<usize> {
-        call(Hostcall::FsReaddir, [dir.into(), cookie, gpa, len, 0, 0]).map(|n| n as usize)
+    fn readdir(&self, dir: Handle, cookie: u64, gpa: u64, len: u64) -> Result<(usize, bool)> {
+        let n = call(Hostcall::FsReaddir, [dir.into(), cookie, gpa, len, 0, 0])?;
+        Ok(((n & !READDIR_END) as usize, n & READDIR_END != 0))
     }
 
     fn readlink(&self, link: Handle) -> Result<Arc<[u8]>> {

@@ -5,7 +5,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use hostcall::{Attr, FileSystemStat, Handle, SetAttr, SetAttrValid, Timespec};
 use linux_raw_sys::general::{
     O_ACCMODE, O_RDONLY, O_WRONLY, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
@@ -22,7 +22,6 @@ use crate::{
     errno::{Errno, Result},
     fs::{
         acl::{Acl, Which},
-        dentry,
         file::FileOps,
         fresh,
         inode::{Caching, Inode, NewNode},
@@ -31,6 +30,9 @@ use crate::{
     mm::Mappers,
     sync::{Mutex, Once, SpinLock},
 };
+
+/// Bytes of a file that went for good whose room is given back at once.
+const LARGE: u64 = 64 << 10;
 
 /// A file, directory or other object of the host.
 pub struct HostInode {
@@ -46,6 +48,8 @@ pub struct HostInode {
     readers: AtomicU32,
     /// Held over what changes the size.
     pub(super) io: Mutex<()>,
+    /// Bytes that were read by hostcall.
+    pub(super) copied: AtomicU64,
     /// Chunks seen through windows, by index.
     pub(super) chunks: SpinLock<Chunks>,
     /// The file as memory, while anything maps it.
@@ -77,6 +81,7 @@ impl HostInode {
             opened: AtomicU32::new(0),
             readers: AtomicU32::new(0),
             io: Mutex::new(()),
+            copied: AtomicU64::new(0),
             chunks: SpinLock::new(Chunks::default()),
             mapping: SpinLock::new(Weak::new()),
             mappers: Mappers::new(),
@@ -109,7 +114,7 @@ impl HostInode {
     pub(super) fn ready(&self, access: u32) -> Result<()> {
         let have = self.opened.load(Ordering::Acquire);
         if have & access != access {
-            with_room(|| self.fs.host.open(self.handle, (have | access).into(), false))?;
+            self.fs.with_room(|| self.fs.host.open(self.handle, (have | access).into(), false))?;
             self.opened.fetch_or(access, Ordering::Release);
         }
         Ok(())
@@ -121,7 +126,7 @@ impl HostInode {
         if have & 1 != 0 {
             return Ok(None);
         }
-        let there = with_room(|| self.fs.host.open(self.handle, (have | 1).into(), true))?;
+        let there = self.fs.with_room(|| self.fs.host.open(self.handle, (have | 1).into(), true))?;
         self.opened.fetch_or(1, Ordering::Release);
         Ok(Some(there))
     }
@@ -140,7 +145,7 @@ impl HostInode {
     }
 
     fn made(&self, make: impl Fn() -> Result<(Handle, Attr)>) -> Result<Arc<dyn Inode>> {
-        let (handle, attr) = with_room(make)?;
+        let (handle, attr) = self.fs.with_room(make)?;
         self.names_changed(i64::from(attr.mode & S_IFMT == S_IFDIR));
         let inode = self.fs.inode(handle, attr);
         self.hands_down(&inode);
@@ -149,25 +154,13 @@ impl HostInode {
 
     fn lookup_inode(&self, name: &[u8]) -> Result<Arc<Self>> {
         let seen = self.fs.changes.load(Ordering::Acquire);
-        let (handle, attr) = with_room(|| self.fs.host.lookup(self.handle, name))?;
+        let (handle, attr) = self.fs.with_room(|| self.fs.host.lookup(self.handle, name))?;
         let inode = self.fs.inode(handle, attr);
         // What we changed meanwhile may be newer.
         if self.fs.changes.load(Ordering::Acquire) == seen || !self.fs.exclusive {
             inode.learn(attr);
         }
         Ok(inode)
-    }
-}
-
-/// Makes a call that needs a descriptor of the VMM. When it has none left, what is only cached makes room; when all are in
-/// use, that is to programs what Linux's own limit on open files is.
-fn with_room<T>(call: impl Fn() -> Result<T>) -> Result<T> {
-    match call() {
-        Err(Errno::EMFILE | Errno::ENFILE) => {
-            dentry::make_room();
-            call().map_err(|error| if error == Errno::EMFILE { Errno::ENFILE } else { error })
-        }
-        result => result,
     }
 }
 
@@ -178,7 +171,9 @@ impl Drop for HostInode {
         }
         self.fs.forget(self.key);
         if self.handle != hostcall::ROOT_HANDLE {
-            self.fs.host.close(self.handle);
+            // The host gives a large file's room back only then.
+            let attr = self.attr.get_mut();
+            self.fs.close(self.handle, attr.nlink == 0 && attr.size > LARGE);
         }
     }
 }
@@ -263,8 +258,9 @@ impl Inode for HostInode {
     }
 
     fn create(&self, name: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
-        let (handle, attr) =
-            with_room(|| self.fs.host.create(self.handle, name, new.mode & 0o7777, new.uid, new.gid))?;
+        let (handle, attr) = self
+            .fs
+            .with_room(|| self.fs.host.create(self.handle, name, new.mode & 0o7777, new.uid, new.gid))?;
         self.names_changed(0);
         let inode = self.fs.inode(handle, attr);
         inode.opened.store(3, Ordering::Release);
@@ -274,7 +270,7 @@ impl Inode for HostInode {
 
     fn tmpfile(&self, new: NewNode) -> Result<Arc<dyn Inode>> {
         let (handle, attr) =
-            with_room(|| self.fs.host.tmpfile(self.handle, new.mode & 0o7777, new.uid, new.gid))?;
+            self.fs.with_room(|| self.fs.host.tmpfile(self.handle, new.mode & 0o7777, new.uid, new.gid))?;
         let inode = self.fs.inode(handle, attr);
         inode.opened.store(3, Ordering::Release);
         Ok(inode)
@@ -289,7 +285,11 @@ impl Inode for HostInode {
     }
 
     fn symlink(&self, name: &[u8], target: &[u8], new: NewNode) -> Result<Arc<dyn Inode>> {
-        self.made(|| self.fs.host.symlink(self.handle, name, target, new.uid, new.gid))
+        let link = self.made(|| self.fs.host.symlink(self.handle, name, target, new.uid, new.gid))?;
+        if let Some(link) = link.downcast::<Self>() {
+            link.target.call_once(|| target.into());
+        }
+        Ok(link)
     }
 
     fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
@@ -323,12 +323,9 @@ impl Inode for HostInode {
         let to =
             new_dir.downcast::<Self>().filter(|dir| Arc::ptr_eq(&dir.fs, &self.fs)).ok_or(Errno::EXDEV)?;
         self.fs.host.rename(self.handle, old, to.handle, new, flags)?;
-        // Link counts of the directories may have changed in several ways: ask again.
-        for dir in [self, to] {
-            dir.names_changed(0);
-            let attr = self.fs.host.getattr(dir.handle)?;
-            dir.changed(attr);
-        }
+        // Link counts of the directories may have changed in several ways: who wants to know asks.
+        self.names_changed(0);
+        to.names_changed(0);
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! cached and believed for a quarter of a second ([`super::fresh`]); those of a *shared* tree are looked up each time. Reads and memory mappings go
 //! through file windows, writes to the host at once; both see the host's page cache.
 //!
-//! Locks: `attr`, `chunks`, `names` and `asked` are leaves; no lock is held over a hostcall except `io`, a sleeping mutex that
+//! Locks: `attr`, `chunks`, `names`, `asked`, `unneeded` and `stale`, which is taken under `attr`, are leaves; no lock is held over a hostcall except `io`, a sleeping mutex that
 //! serialises what changes a file's size.
 
 mod acl;
@@ -23,14 +23,16 @@ use alloc::{
     collections::VecDeque,
     string::String,
     sync::{Arc, Weak},
+    vec::Vec,
 };
 use core::sync::atomic::AtomicU64;
 use hashbrown::HashMap;
-use hostcall::{Attr, Handle};
+use hostcall::{Attr, Handle, MAX_GETATTRS};
 
 use self::{host::Host, window::Windows};
 use crate::{
-    errno::Result,
+    errno::{Errno, Result},
+    fs::dentry,
     sync::{Once, SpinLock},
 };
 
@@ -43,6 +45,10 @@ pub struct HostFs {
     inodes: SpinLock<HashMap<(u64, u64), Weak<HostInode>>>,
     /// Inodes that were asked for, the longest ago first.
     asked: SpinLock<VecDeque<Weak<HostInode>>>,
+    /// Inodes that we changed and have not asked for since, the latest last.
+    stale: SpinLock<VecDeque<Weak<HostInode>>>,
+    /// Handles that nobody needs any more: the host is told of many at once.
+    unneeded: SpinLock<Vec<Handle>>,
     /// Counts our own changes of attributes.
     changes: AtomicU64,
     /// A device of the host whose file system keeps no access control lists; 0 while none is known.
@@ -54,6 +60,12 @@ pub struct HostFs {
 impl core::fmt::Debug for HostFs {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("HostFs").field("exclusive", &self.exclusive).finish_non_exhaustive()
+    }
+}
+
+impl Drop for HostFs {
+    fn drop(&mut self) {
+        self.close_unneeded();
     }
 }
 
@@ -73,6 +85,8 @@ impl HostFs {
             exclusive,
             inodes: SpinLock::new(HashMap::new()),
             asked: SpinLock::new(VecDeque::new()),
+            stale: SpinLock::new(VecDeque::new()),
+            unneeded: SpinLock::new(Vec::new()),
             changes: AtomicU64::new(0),
             without_acls: AtomicU64::new(0),
             kind: "hostfs".into(),
@@ -95,13 +109,46 @@ impl HostFs {
         if let Some(known) = inodes.get(&key).and_then(Weak::upgrade) {
             drop(inodes);
             if known.handle() != handle {
-                self.host.close(handle);
+                self.close(handle, false);
             }
             return known;
         }
         let inode = HostInode::new(self.clone(), handle, attr);
         inodes.insert(key, Arc::downgrade(&inode));
         inode
+    }
+
+    /// A handle is needed no more; with `now` what it stood for is to be given up at once.
+    fn close(&self, handle: Handle, now: bool) {
+        let full = {
+            let mut unneeded = self.unneeded.lock();
+            unneeded.push(handle);
+            unneeded.len() >= MAX_GETATTRS
+        };
+        if full || now {
+            self.close_unneeded();
+        }
+    }
+
+    /// Tells the host which handles nobody needs.
+    fn close_unneeded(&self) {
+        let handles = core::mem::take(&mut *self.unneeded.lock());
+        for handles in handles.chunks(MAX_GETATTRS) {
+            self.host.close(handles);
+        }
+    }
+
+    /// Makes a call that needs a descriptor of the VMM. When it has none left, what is only cached makes room; when all
+    /// are in use, that is to programs what Linux's own limit on open files is.
+    fn with_room<T>(&self, call: impl Fn() -> Result<T>) -> Result<T> {
+        match call() {
+            Err(Errno::EMFILE | Errno::ENFILE) => {
+                dentry::make_room();
+                self.close_unneeded();
+                call().map_err(|error| if error == Errno::EMFILE { Errno::ENFILE } else { error })
+            }
+            result => result,
+        }
     }
 
     /// An inode is dropped.

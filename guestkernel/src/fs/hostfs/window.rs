@@ -8,7 +8,7 @@
 //! into it (`pins`, held for as long as the file is mapped anywhere).
 
 use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::host::Host;
 use crate::{
@@ -24,6 +24,11 @@ pub const SMALL: u64 = 256 << 10;
 /// Chunk of a file larger than [`SMALL`].
 pub const LARGE: u64 = 2 << 20;
 
+/// Pages that are asked for ahead of a reader in sequence.
+const AHEAD: u64 = 16;
+/// Most pages that are asked for at once.
+const AT_ONCE: u64 = 64;
+
 /// A slot that shows a chunk.
 #[derive(Debug)]
 pub struct Chunk {
@@ -33,6 +38,8 @@ pub struct Chunk {
     offset: u64,
     len: u64,
     writable: AtomicBool,
+    /// Pages that the host was asked to provide since the slot shows the chunk, one bit each.
+    provided: [AtomicU64; (LARGE / PAGE_SIZE / 64) as usize],
     users: AtomicU32,
     pins: AtomicU32,
     /// Used since the clock came by.
@@ -101,8 +108,42 @@ impl Chunk {
         if !self.is_writable() {
             host.window_map(file, self.offset, self.len, self.window, true)?;
             self.writable.store(true, Ordering::SeqCst);
+            // The machine forgot where they were.
+            for pages in &self.provided {
+                pages.store(0, Ordering::Relaxed);
+            }
         }
         Ok(())
+    }
+
+    fn is_provided(&self, page: u64) -> bool {
+        self.provided[(page / 64) as usize].load(Ordering::Relaxed) & 1 << (page % 64) != 0
+    }
+
+    /// Has the host provide `len` bytes at `offset` in one go, which are about to be read: what it has not been asked
+    /// for yet, it would be for each page by an exit. Reading in sequence it is asked ahead, not beyond `end`. The slot
+    /// is kept by the caller. What cannot be provided is found when it is read.
+    pub fn provide(&self, host: &dyn Host, offset: u64, len: u64, end: u64) {
+        let last = end.min(self.len).div_ceil(PAGE_SIZE);
+        let mut page = offset / PAGE_SIZE;
+        let stop = (offset + len).div_ceil(PAGE_SIZE).min(last);
+        while page < stop {
+            if self.is_provided(page) {
+                page += 1;
+                continue;
+            }
+            let ahead = if page != 0 && self.is_provided(page - 1) { AHEAD } else { 0 };
+            let mut next = page;
+            while next < stop.max(page + ahead).min(last).min(page + AT_ONCE) && !self.is_provided(next) {
+                self.provided[(next / 64) as usize].fetch_or(1 << (next % 64), Ordering::Relaxed);
+                next += 1;
+            }
+            // One page is as well asked for by reading it.
+            if next - page > 1 {
+                let _ = host.window_probe(self.window + page * PAGE_SIZE, (next - page) * PAGE_SIZE, false);
+            }
+            page = next;
+        }
     }
 
     /// Makes sure that the host can provide the page at `offset` of the chunk; the slot is kept by the caller.
@@ -223,6 +264,7 @@ impl Windows {
             offset,
             len,
             writable: AtomicBool::new(writable),
+            provided: [const { AtomicU64::new(0) }; _],
             users: AtomicU32::new(0),
             pins: AtomicU32::new(0),
             used: AtomicBool::new(true),

@@ -145,9 +145,11 @@ impl Host for FakeHost {
         let node = state.node(inode)?;
         Ok(state.nodes[node].xattrs.contains_key(&b"system.posix_acl_access"[..]))
     }
-    fn close(&self, inode: Handle) {
+    fn close(&self, inodes: &[Handle]) {
         let mut state = self.count("close");
-        assert!(state.handles.remove(&inode).is_some(), "closed twice");
+        for inode in inodes {
+            assert!(state.handles.remove(inode).is_some(), "closed twice");
+        }
     }
     fn read(&self, file: Handle, offset: u64, ranges: &[IoRange]) -> Result<usize> {
         let mut state = self.count("read");
@@ -178,7 +180,7 @@ impl Host for FakeHost {
         let done = self.write(file, size, ranges)?;
         Ok((done, size + done as u64))
     }
-    fn readdir(&self, dir: Handle, cookie: u64, gpa: u64, len: u64) -> Result<usize> {
+    fn readdir(&self, dir: Handle, cookie: u64, gpa: u64, len: u64) -> Result<(usize, bool)> {
         let mut state = self.count("readdir");
         let dir = state.node(dir)?;
         let mut out = Vec::new();
@@ -201,7 +203,7 @@ impl Host for FakeHost {
             out.resize(start + size, 0);
         }
         write_phys(PhysAddr(gpa), &out);
-        Ok(out.len())
+        Ok((out.len(), false))
     }
     fn readlink(&self, link: Handle) -> Result<Arc<[u8]>> {
         let mut state = self.count("readlink");

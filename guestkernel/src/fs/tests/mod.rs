@@ -5,6 +5,7 @@ mod fdtable;
 mod host;
 mod hostfs;
 mod outside;
+mod overlay;
 mod pipe;
 mod tmpfs;
 mod unnamed;

@@ -74,7 +74,7 @@ impl TmpInode {
     ///
     /// # Errors
     /// `ENOSPC`.
-    pub(super) fn hand_down(&self, new: &Self) -> Result<()> {
+    pub(in crate::fs) fn hand_down(&self, new: &Self) -> Result<()> {
         let Some(acl) = self.acls.lock().default.clone() else { return Ok(()) };
         if new.kind == S_IFLNK {
             return Ok(());

@@ -67,7 +67,7 @@ impl TmpInode {
         drop(cut);
     }
 
-    fn punch(&self, offset: u64, len: u64) {
+    pub(super) fn punch(&self, offset: u64, len: u64) {
         let end = offset.saturating_add(len);
         let mut gone = BTreeMap::new();
         {

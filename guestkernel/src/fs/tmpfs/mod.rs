@@ -7,6 +7,7 @@
 
 mod acl;
 mod file;
+mod loose;
 mod xattr;
 
 use alloc::{
