@@ -31,7 +31,7 @@ const fn life(name: &'static str, title: &'static str) -> Row {
 }
 
 /// Every row, in order.
-pub const ROWS: [Row; 39] = [
+pub const ROWS: [Row; 44] = [
     operation("getpid", "getpid"),
     operation("clock_raw", "clock_gettime, system call"),
     operation("clock_vdso", "clock_gettime, vDSO"),
@@ -63,6 +63,11 @@ pub const ROWS: [Row; 39] = [
     operation("tcp_pingpong", "TCP loopback ping-pong"),
     operation("tcp_stream_64k", "TCP loopback, per 64 KiB"),
     operation("getdents_100", "getdents of 100 entries"),
+    operation("coldread_1m", "read 1 MiB never read before"),
+    operation("tree_make", "make a tree, per file"),
+    operation("tree_pack", "tar of it to a file, per file"),
+    operation("tree_unpack", "tar unpacks it, per file"),
+    operation("python_start", "python3 -c pass"),
     life("run_true", "run /bin/true"),
     life("run_true_busy", "the same, without waiting"),
     life("create", "create"),

@@ -86,6 +86,9 @@ struct Options {
     /// ringfence's program.
     #[arg(long, default_value = "ringfence")]
     ringfence: PathBuf,
+    /// Disk with a Debian system that has Python.
+    #[arg(long)]
+    applications: Option<PathBuf>,
     /// What the build calls itself.
     #[arg(long, default_value = "")]
     revision: String,
@@ -165,7 +168,7 @@ fn run(options: &Options) -> Result<()> {
     if options.count {
         machine::without_task_groups();
     }
-    let place = Place::new(options)?;
+    let place = Place::new(options, &rows)?;
     // Rows exist in the table's order even where no system has a figure.
     report.rows = rows
         .iter()

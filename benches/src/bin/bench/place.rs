@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use benches::bundle;
+use benches::rows::Row;
 use benches::systems::System;
 
 use crate::Options;
 
 /// The folder in the container that holds what operations use.
 pub(crate) const FOLDER: &str = "/bench";
+
+/// Files that are read once.
+const COLD_FILES: u32 = 200;
 
 /// The prepared place.
 #[derive(Debug)]
@@ -26,7 +30,8 @@ pub(crate) struct Place {
 
 impl Place {
     /// Makes the root file system: busybox, opbench and one program with shared libraries.
-    pub(crate) fn new(options: &Options) -> Result<Place> {
+    pub(crate) fn new(options: &Options, rows: &[&Row]) -> Result<Place> {
+        let wanted = |name: &str| rows.iter().any(|row| row.name == name);
         let place = Place {
             work: options.work.join(format!("ringfence-bench-{}", std::process::id())),
             ringfence: options.ringfence.clone(),
@@ -49,6 +54,9 @@ impl Place {
         fs::copy(options.opbench.with_file_name("bench-true"), root.join("bench/true-static"))
             .context("no program bench-true beside opbench")?;
         place.add_dynamic_program()?;
+        if wanted("python_start") {
+            place.add_python(options.applications.as_deref());
+        }
         let prepared = Command::new(&options.opbench)
             .arg("--prepare")
             .arg(root.join("bench"))
@@ -56,6 +64,9 @@ impl Place {
             .context("opbench")?;
         if !prepared.success() {
             bail!("opbench --prepare: {prepared}");
+        }
+        if wanted("coldread_1m") {
+            place.add_cold_files()?;
         }
         Ok(place)
     }
@@ -90,6 +101,53 @@ impl Place {
             fs::copy(word, &place).with_context(|| word.to_string())?;
         }
         Ok(())
+    }
+
+    /// Copies Python from the disk of applications, if there is one; without it the row has no figure.
+    fn add_python(&self, disk: Option<&Path>) {
+        const STEPS: &str = "mkdir -p \"$3\"; mount -o ro \"$1\" \"$3\"; cd \"$3\"; \
+            { echo usr/bin/python3; echo usr/bin/python3.13; echo usr/lib/python3.13; \
+              chroot . ldd /usr/bin/python3.13 | grep -o '/[^ ]*' | sed 's|^/||'; } >\"$2/files\"; \
+            tar -c --dereference --hard-dereference --exclude=usr/lib/python3.13/test -T \"$2/files\" | tar -x -C \"$2\" --keep-directory-symlink; \
+            rm \"$2/files\"; cd /; umount \"$3\"";
+        let Some(disk) = disk else { return };
+        let copied = Command::new("sh")
+            .args(["-ec", STEPS, "sh"])
+            .args([disk, &self.rootfs(), &self.work.join("applications")])
+            .status();
+        if !matches!(copied, Ok(status) if status.success()) {
+            eprintln!("bench: no Python from {}", disk.display());
+        }
+    }
+
+    /// Makes files that are read once, on a disk in memory: reading them takes the whole way through a file system, and
+    /// no time waiting.
+    fn add_cold_files(&self) -> Result<()> {
+        const STEPS: &str = "modprobe loop; mkdir -p \"$1\" \"$2\"; mount -t tmpfs tmpfs \"$2\"; truncate -s 256M \"$2/disk\"; \
+            mke2fs -q -t ext4 -F \"$2/disk\"; mount -o loop \"$2/disk\" \"$1\"; \
+            n=0; while [ $n -lt $3 ]; do cp \"$1/../data\" \"$1/$n\"; n=$((n + 1)); done; sync";
+        let status = Command::new("sh")
+            .args(["-ec", STEPS, "sh"])
+            .args([self.cold_files(), self.work.join("memory")])
+            .arg(COLD_FILES.to_string())
+            .status()?;
+        if !status.success() {
+            bail!("cannot make a disk in memory: {status}");
+        }
+        Ok(())
+    }
+
+    fn cold_files(&self) -> PathBuf {
+        self.rootfs().join("bench/cold")
+    }
+
+    /// Has the kernel forget what it has read of the files that are read once.
+    pub(crate) fn cool(&self) {
+        if self.cold_files().exists()
+            && let Err(error) = fs::write("/proc/sys/vm/drop_caches", "3")
+        {
+            eprintln!("bench: caches stay: {error}");
+        }
     }
 
     /// Why a system cannot be measured here at all.
@@ -152,6 +210,11 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        for place in [self.cold_files(), self.work.join("memory")] {
+            if place.exists() {
+                let _said = Command::new("umount").arg(place).status();
+            }
+        }
         if let Err(error) = fs::remove_dir_all(&self.work) {
             eprintln!("bench: {} stays: {error}", self.work.display());
         }

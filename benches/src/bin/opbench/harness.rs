@@ -154,7 +154,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), settings.names.len());
-        assert_eq!(names.len(), 31);
+        assert_eq!(names.len(), 36);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub(crate) mod files;
 mod memory;
 mod peers;
 mod processes;
+mod trees;
 
 use crate::harness::Operation;
 
@@ -15,7 +16,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Operation> {
 
 /// Every row. `runs` is chosen so that a batch is a few million instructions on Linux.
 #[rustfmt::skip]
-pub(crate) static OPERATIONS: [Operation; 31] = [
+pub(crate) static OPERATIONS: [Operation; 36] = [
     Operation { name: "getpid",               runs: 10_000, unit: 1, prepare: calls::getpid },
     Operation { name: "clock_raw",            runs: 10_000, unit: 1, prepare: calls::clock_raw },
     Operation { name: "clock_vdso",           runs: 20_000, unit: 1, prepare: calls::clock_vdso },
@@ -47,4 +48,9 @@ pub(crate) static OPERATIONS: [Operation; 31] = [
     Operation { name: "tcp_pingpong",         runs:    100, unit: 1, prepare: peers::tcp },
     Operation { name: "tcp_stream_64k",       runs:    100, unit: 1, prepare: peers::tcp_stream },
     Operation { name: "getdents_100",         runs:     20, unit: 1, prepare: files::getdents },
+    Operation { name: "coldread_1m",          runs:      4, unit: 1, prepare: files::cold },
+    Operation { name: "tree_make",            runs:      1, unit: trees::FILES, prepare: trees::make },
+    Operation { name: "tree_pack",            runs:      1, unit: trees::FILES, prepare: trees::pack },
+    Operation { name: "tree_unpack",          runs:      1, unit: trees::FILES, prepare: trees::unpack },
+    Operation { name: "python_start",         runs:      1, unit: 1, prepare: processes::python },
 ];

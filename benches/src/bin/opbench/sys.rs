@@ -146,6 +146,10 @@ pub(crate) fn unlink(path: &CStr) -> io::Result<usize> {
     check(call!(SYS_unlink, path.as_ptr()))
 }
 
+pub(crate) fn mkdir(path: &CStr) -> io::Result<usize> {
+    check(call!(SYS_mkdir, path.as_ptr(), 0o755))
+}
+
 #[inline(always)]
 pub(crate) fn getdents(fd: &Fd, buffer: &mut [u8]) -> io::Result<usize> {
     check(call!(SYS_getdents64, fd.0, buffer.as_mut_ptr(), buffer.len()))

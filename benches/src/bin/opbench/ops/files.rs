@@ -100,16 +100,36 @@ pub(crate) fn sequential(settings: &Settings) -> io::Result<Body> {
     let mut buffer = vec![0u8; PIECE];
     Ok(Box::new(move |runs| {
         for _ in 0..runs {
-            let mut offset = 0;
-            while offset < DATA {
-                match sys::pread(&file, &mut buffer, offset as u64)? {
-                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    count => offset += count,
-                }
-            }
+            read_whole(&file, &mut buffer)?;
         }
         Ok(())
     }))
+}
+
+/// Open one of many files of one MiB, read it as above, close it. Each is read once.
+pub(crate) fn cold(settings: &Settings) -> io::Result<Body> {
+    let mut buffer = vec![0u8; PIECE];
+    let folder = format!("{}/cold", settings.root);
+    let mut next = 0;
+    Ok(Box::new(move |runs| {
+        for _ in 0..runs {
+            let file = Fd(sys::open(&sys::path(&format!("{folder}/{next}"))?, libc::O_RDONLY)?);
+            next += 1;
+            read_whole(&file, &mut buffer)?;
+        }
+        Ok(())
+    }))
+}
+
+fn read_whole(file: &Fd, buffer: &mut [u8]) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < DATA {
+        match sys::pread(file, buffer, offset as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => offset += count,
+        }
+    }
+    Ok(())
 }
 
 /// The short life of a small file, on the root file system.

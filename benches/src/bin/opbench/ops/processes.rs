@@ -1,5 +1,6 @@
 //! Processes, threads and signals.
 
+use std::ffi::CStr;
 use std::io;
 
 use crate::harness::{Body, Settings};
@@ -29,14 +30,30 @@ fn exec(program: &str) -> io::Result<Body> {
     let program = sys::path(program)?;
     Ok(Box::new(move |runs| {
         for _ in 0..runs {
-            let child = sys::fork(|| {
-                sys::exec(&program, &[c"true"]);
-                127
-            })?;
-            sys::wait(child)?;
+            run(&program, &[c"true"])?;
         }
         Ok(())
     }))
+}
+
+/// Python, which imports what it always does, and ends.
+pub(crate) fn python(_: &Settings) -> io::Result<Body> {
+    sys::stat(c"/usr/bin/python3", &mut sys::blank_stat())?;
+    Ok(Box::new(|runs| {
+        for _ in 0..runs {
+            run(c"/usr/bin/python3", &[c"python3", c"-c", c"pass"])?;
+        }
+        Ok(())
+    }))
+}
+
+/// Runs a program to its end.
+pub(crate) fn run(program: &CStr, args: &[&CStr]) -> io::Result<()> {
+    let child = sys::fork(|| {
+        sys::exec(program, args);
+        127
+    })?;
+    sys::wait(child)
 }
 
 /// A thread that ends at once.
