@@ -205,7 +205,7 @@ fn random_calls_do_no_harm() {
             .chunks(size_of_val(&hostcall::ROOT_HANDLE))
             .take(request.header.args[1].min(64) as usize);
         let root = hostcall::ROOT_HANDLE;
-        let closes_root = request.header.args[0] == root.into()
+        let closes_root = request.header.args[0] == u64::from(root)
             || others.into_iter().any(|bytes| bytes == root.to_le_bytes());
         if request.header.nr == Hostcall::FsClose as u32 && closes_root {
             continue;
