@@ -218,7 +218,7 @@ pub(crate) struct Run {
     pub(crate) keep: bool,
     /// Accepted for callers that use it; processes of a container never become children of the host's
     #[arg(long, hide = true)]
-    no_subreaper: bool,
+    pub(crate) no_subreaper: bool,
 }
 
 impl Launch {

@@ -55,7 +55,7 @@ pub(crate) fn run_command(global: &Global, options: &Do) -> Result<i32> {
         .with_context(|| config.display().to_string())?;
     let name = bundle.0.file_name().map(|name| name.to_string_lossy().into_owned());
     let launch = Launch::of(&bundle.0, &name.context("no name")?);
-    run::run(global, &Run { launch, detach: false, keep: false })
+    run::run(global, &Run { launch, detach: false, keep: false, no_subreaper: false })
 }
 
 /// Text of the host, which config.json can hold if it is UTF-8.
