@@ -19,7 +19,7 @@ use core::sync::atomic::Ordering;
 /// Anonymous pages mapped at once when memory is touched in sequence.
 const RUN: usize = 32;
 /// File pages mapped at once when they are ready.
-pub const AROUND: usize = 16;
+const AROUND: usize = 16;
 /// Distance that a growing stack keeps from the area below it, as Linux (`stack_guard_gap`).
 const STACK_GUARD: u64 = 256 * PAGE_SIZE;
 

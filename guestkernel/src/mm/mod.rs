@@ -35,7 +35,7 @@ mod vma;
 
 pub use advise::Advice;
 pub use change::Remap;
-pub use fault::{AROUND, Access, Fault};
+pub use fault::{Access, Fault};
 pub(crate) use map::may_promise;
 pub use map::{MapFlags, MapRequest};
 pub use measure::Measure;

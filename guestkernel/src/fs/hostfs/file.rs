@@ -1,9 +1,10 @@
 //! Contents of host files: reads out of windows, writes by hostcall, memory mappings.
 //!
 //! What is read for the first time goes by hostcall into a bounce buffer. Later a read copies from the chunk's slot,
-//! bounded by the cached size, and falls back to a hostcall when no slot is to be had, or when the host cannot provide what the slot shows: the file was made shorter by
-//! others, or its disk fails. A write goes to the host at once; the window shows it by itself, since
-//! both are the host's page cache.
+//! bounded by the cached size, and falls back to a hostcall when no slot is to be had, or when the host cannot provide what
+//! the slot shows: the file was made shorter by others, or its disk fails. A write goes to the host at once; the window
+//! shows it by itself, since both are the host's page cache. Pages that are read are provided many at once, those of a
+//! mapping one by one: of what is mapped few are touched.
 
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use crate::{
         mount::Path,
     },
     mem::{PAGE_SIZE, frame},
-    mm::{AROUND, Mappable, Mappers, ObjectName, PageSource, Zap},
+    mm::{Mappable, Mappers, ObjectName, PageSource, Zap},
     sync::SpinLock,
     task::sched,
     uio::{Sink, Source},
@@ -415,9 +416,6 @@ impl Mappable for HostMapping {
         }
         if self.is_doubted() {
             chunk.probe(self.inode.fs.host, within, write)?;
-        } else if !write {
-            let end = size - (offset - within);
-            chunk.provide(self.inode.fs.host, within, self.ready(index, AROUND) as u64 * PAGE_SIZE, end);
         }
         Ok(PageSource::Window(chunk.addr(within)))
     }
