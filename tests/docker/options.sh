@@ -34,7 +34,7 @@ chmod 666 one
 chmod 777 rw
 try run --rm --memory 96m --cpus 1 --pids-limit 50 --ulimit nofile=100:200 --ulimit core=0 \
     --user 1000 --group-add extra --group-add 77 --cap-add NET_ADMIN --cap-drop CHOWN --cap-drop MKNOD \
-    --hostname castle --add-host gate:10.1.2.3 --env-file env -e C=3 -w /work/dir \
+    --hostname castle --add-host gate:10.1.2.3 --env-file env -e C=3 -w /srv/dir \
     -v "$PWD/rw:/rw" -v "$PWD/ro:/ro:ro" -v "$PWD/one:/one" --device /dev/null:/dev/mynull \
     --mount type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1777 --tmpfs /t2:size=2m,mode=1777 \
     --dns 10.0.0.1 --sysctl net.ipv4.ip_unprivileged_port_start=80 --shm-size 8m \
