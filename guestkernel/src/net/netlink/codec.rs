@@ -43,11 +43,13 @@ impl<'a> Request<'a> {
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+/// The word at `at`; 0 when it is not there.
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-fn half(bytes: &[u8], at: usize) -> u16 {
+/// Half a word, likewise.
+pub(super) fn half(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|half| half.try_into().ok()).map_or(0, u16::from_ne_bytes)
 }
 

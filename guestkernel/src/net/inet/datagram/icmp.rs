@@ -9,13 +9,15 @@ use super::{
 };
 use crate::{
     arch::clock,
-    net::inet::{address::Endpoint, link},
+    net::inet::{
+        address::Endpoint,
+        link,
+        wire::packet::{V4_HEADER, write_v4},
+    },
 };
 
 /// Bytes of an ICMP header.
 pub(super) const HEADER: usize = 8;
-/// Bytes of an IPv4 header without options.
-pub(super) const IP_HEADER: usize = 20;
 
 /// The types of an echo: request and reply.
 pub(super) fn echo_types(v6: bool) -> (u8, u8) {
@@ -51,15 +53,10 @@ impl Packet<'_> {
     /// With its IPv4 header, as raw sockets see it.
     fn with_header(&self) -> Vec<u8> {
         let (IpAddr::V4(from), IpAddr::V4(to)) = (self.from, self.to) else { return self.payload.to_vec() };
-        let len = (IP_HEADER + self.payload.len()).min(u16::MAX.into()) as u16;
-        let mut bytes = Vec::with_capacity(len.into());
-        bytes.extend_from_slice(&[0x45, self.tos]);
-        bytes.extend_from_slice(&len.to_be_bytes());
-        bytes.extend_from_slice(&[0, 0, 0x40, 0, self.ttl, self.protocol, 0, 0]);
-        bytes.extend_from_slice(&from.octets());
-        bytes.extend_from_slice(&to.octets());
-        let sum = checksum(&[&bytes]);
-        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        // A length that has no room in the header is shown as the longest.
+        let len = self.payload.len().min(usize::from(u16::MAX) - V4_HEADER);
+        let words = (self.protocol, self.ttl, self.tos);
+        let mut bytes = write_v4((from, to), words, len, 0, None).to_vec();
         bytes.extend_from_slice(self.payload);
         bytes
     }
@@ -86,7 +83,7 @@ pub(in crate::net::inet) fn icmp_checksum(from: IpAddr, to: IpAddr, payload: &[u
 
 /// A packet arrives: raw sockets see it, an echo is answered.
 pub(super) fn arrive(packet: &Packet<'_>) {
-    link::LO.traffic.count(1, packet.payload.len() + IP_HEADER);
+    link::LO.traffic.count(1, packet.payload.len() + V4_HEADER);
     show_to_raw(packet);
     let v6 = packet.to.is_ipv6();
     let icmp = if v6 { IPPROTO_ICMPV6 } else { IPPROTO_ICMP };
@@ -104,7 +101,7 @@ pub(super) fn arrive(packet: &Packet<'_>) {
         let sum = icmp_checksum(packet.to, packet.from, &answer);
         answer[2..4].copy_from_slice(&sum.to_be_bytes());
         let answer = Packet { from: packet.to, to: packet.from, ttl: 64, payload: &answer, ..packet.clone() };
-        link::LO.traffic.count(1, answer.payload.len() + IP_HEADER);
+        link::LO.traffic.count(1, answer.payload.len() + V4_HEADER);
         show_to_raw(&answer);
         answer_ping(&answer);
     }

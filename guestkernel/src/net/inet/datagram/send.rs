@@ -19,7 +19,7 @@ use crate::{
             control::{self, Said},
             link,
             options::{SOL_IP, SOL_IPV6, ip, ip6},
-            wire,
+            wire::{self, packet::V4_HEADER},
         },
     },
     uio::Source,
@@ -55,13 +55,13 @@ impl Datagram {
         let source_addr = self.source(to, &said)?;
         self.check_broadcast(to.addr)?;
         let most = match (self.what, v6) {
-            (Kind::Udp, false) => IP_MAX - icmp::IP_HEADER - UDP_HEADER,
+            (Kind::Udp, false) => IP_MAX - V4_HEADER - UDP_HEADER,
             (Kind::Udp, true) => IP_MAX - UDP_HEADER,
-            (_, false) => IP_MAX - icmp::IP_HEADER,
+            (_, false) => IP_MAX - V4_HEADER,
             (_, true) => IP_MAX,
         };
         let header = self.wants_header();
-        if len > most + if header { icmp::IP_HEADER } else { 0 } {
+        if len > most + if header { V4_HEADER } else { 0 } {
             return Err(Errno::EMSGSIZE);
         }
         if self.core.is_shut(half::SEND) {
@@ -138,7 +138,7 @@ impl Datagram {
             let head = udp_header(from, to, &data);
             return self.send_out((source, to.addr), (IPPROTO_UDP as u8, ttl, tos), [&head, &data]);
         }
-        link::LO.traffic.count(1, data.len() + icmp::IP_HEADER + UDP_HEADER);
+        link::LO.traffic.count(1, data.len() + V4_HEADER + UDP_HEADER);
         let message = |data: Vec<u8>| Message {
             charge: charge(data.len()),
             data,
@@ -228,9 +228,9 @@ impl Datagram {
 
     /// Sends what has its IPv4 header.
     fn send_with_header(&self, data: &[u8], to: IpAddr, source: IpAddr) -> Result<()> {
-        let header = data.get(..icmp::IP_HEADER).ok_or(Errno::EINVAL)?;
+        let header = data.get(..V4_HEADER).ok_or(Errno::EINVAL)?;
         let header_len = usize::from(header[0] & 0xf) * 4;
-        if header_len < icmp::IP_HEADER || header_len > data.len() {
+        if header_len < V4_HEADER || header_len > data.len() {
             return Err(Errno::EINVAL);
         }
         let said = [header[12], header[13], header[14], header[15]];

@@ -303,6 +303,20 @@ fn send_divided(wire: &Interface, next: IpAddr, packet: &Outgoing<'_>, header: u
     Ok(())
 }
 
+/// The head of a frame whose checksum, at this place of the transport's header, the host is to complete, and whose data it
+/// is to cut into pieces of this length (0 = not). IP's header has `ip` bytes.
+fn offloaded(packet: &Outgoing<'_>, ip: usize, (place, size): (u16, u16)) -> NetFrame {
+    let start = (ether::HEADER + ip) as u16;
+    let mut head =
+        NetFrame { flags: NET_NEEDS_CHECKSUM, csum_start: start, csum_offset: place, ..NetFrame::default() };
+    if size != 0 {
+        head.gso_type = if packet.to.is_ipv6() { NET_GSO_TCP6 } else { NET_GSO_TCP4 };
+        head.gso_size = size;
+        head.hdr_len = start + packet.pieces[0].len() as u16;
+    }
+    head
+}
+
 /// Sends one packet of IP.
 fn send_whole(
     wire: &Interface,
@@ -312,7 +326,6 @@ fn send_whole(
     piece: Option<(u16, usize, bool)>,
 ) -> Result<()> {
     let words = (packet.protocol, packet.ttl, packet.tos);
-    let mut head = NetFrame::default();
     let (v4, v6);
     let ip: &[u8] = match (packet.from, packet.to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -328,16 +341,7 @@ fn send_whole(
         }
         _ => return Err(Errno::EINVAL),
     };
-    if let Some((offset, size)) = packet.offload {
-        head.flags = NET_NEEDS_CHECKSUM;
-        head.csum_start = (ether::HEADER + ip.len()) as u16;
-        head.csum_offset = offset;
-        if size != 0 {
-            head.gso_type = if packet.to.is_ipv6() { NET_GSO_TCP6 } else { NET_GSO_TCP4 };
-            head.gso_size = size;
-            head.hdr_len = head.csum_start + packet.pieces[0].len() as u16;
-        }
-    }
+    let head = packet.offload.map_or_else(NetFrame::default, |work| offloaded(packet, ip.len(), work));
     let [first, second, third] = packet.pieces;
     let kind = ether::kind_of(packet.to);
     let to = match packet.to {

@@ -10,12 +10,10 @@
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, Ipv4Addr};
 
-use hostcall::{
-    NET_CHECKSUM_VALID, NET_GSO_TCP4, NET_NAMES, NET_NEEDS_CHECKSUM, NET_PORT_INNER, NetFrame, NetNames,
-};
+use hostcall::{NET_CHECKSUM_VALID, NET_NAMES, NET_NEEDS_CHECKSUM, NET_PORT_INNER, NetFrame, NetNames};
 
 use super::{
-    Arrival, Outgoing, SENDER, dispatch, ether, no_room,
+    Arrival, Outgoing, SENDER, dispatch, ether, no_room, offloaded,
     packet::{self, Header, Protocol, pseudo},
 };
 use crate::{
@@ -116,18 +114,8 @@ pub(super) fn send(packet: &Outgoing<'_>) -> Result<()> {
         super::ID.fetch_add(1, core::sync::atomic::Ordering::Relaxed),
         None,
     );
-    let mut head = NetFrame {
-        port: NET_PORT_INNER,
-        flags: NET_NEEDS_CHECKSUM,
-        csum_start: (ether::HEADER + ip.len()) as u16,
-        csum_offset: place as u16,
-        ..NetFrame::default()
-    };
-    if let Some((_, size)) = packet.offload.filter(|(_, size)| *size != 0) {
-        head.gso_type = NET_GSO_TCP4;
-        head.gso_size = size;
-        head.hdr_len = head.csum_start + first.len() as u16;
-    }
+    let size = packet.offload.map_or(0, |(_, size)| size);
+    let head = NetFrame { port: NET_PORT_INNER, ..offloaded(packet, ip.len(), (place as u16, size)) };
     link::LO.traffic.sent.add(1, ip.len() + len);
     transmit(head, [&ip, &first, second, third])
 }

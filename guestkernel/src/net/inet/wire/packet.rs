@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::net::inet::datagram::checksum;
 
 /// Bytes of the headers without options.
-pub(super) const V4_HEADER: usize = 20;
+pub(in crate::net::inet) const V4_HEADER: usize = 20;
 pub(super) const V6_HEADER: usize = 40;
 /// Most extension headers that are looked through.
 const EXTENSIONS: usize = 8;
@@ -129,7 +129,7 @@ pub(super) fn read_v6(bytes: &[u8], quoted: bool) -> Option<Header<'_>> {
 }
 
 /// A header for IPv4 with `len` bytes behind it. `piece`: it is one of several.
-pub(super) fn write_v4(
+pub(in crate::net::inet) fn write_v4(
     (from, to): (Ipv4Addr, Ipv4Addr),
     (protocol, ttl, tos): (u8, u8, u8),
     len: usize,

@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use crate::{
     errno::{Errno, Result},
-    net::{AF_INET, AF_INET6, AF_UNSPEC, inet::shown::Shown},
+    net::{AF_INET, AF_INET6, AF_UNSPEC, inet::shown::Shown, netlink::codec::half},
 };
 
 /// Bytes of an operation.
@@ -33,10 +33,6 @@ mod code {
 /// A filter that was found to be well-formed.
 #[derive(Debug)]
 pub(super) struct Filter<'a>(&'a [u8]);
-
-fn half(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|half| half.try_into().ok()).map_or(0, u16::from_ne_bytes)
-}
 
 /// The operation at `at`: its code, and the steps if it is true and if not.
 fn op(bytes: &[u8], at: usize) -> (u8, usize, usize) {

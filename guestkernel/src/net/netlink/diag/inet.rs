@@ -2,7 +2,7 @@
 
 use core::net::IpAddr;
 
-use super::{Writer, check_cookie, cookie, filter, memory, word};
+use super::{Writer, check_cookie, cookie, filter, memory};
 use crate::{
     errno::{Errno, Result},
     net::{
@@ -11,7 +11,7 @@ use crate::{
             address::{Endpoint, to_v6},
             shown::{self, LISTEN, Shown, TIME_WAIT},
         },
-        netlink::codec,
+        netlink::codec::{self, word},
     },
 };
 

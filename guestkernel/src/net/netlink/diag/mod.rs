@@ -92,10 +92,6 @@ fn memory(waiting: u32, unsent: u32, (receiving, sending): (u32, u32), dropped: 
     [waiting, receiving, 0, sending, 0, unsent, 0, 0, dropped]
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|word| word.try_into().ok()).map_or(0, u32::from_ne_bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

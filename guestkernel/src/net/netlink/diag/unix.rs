@@ -1,10 +1,11 @@
 //! Sockets of AF_UNIX: `struct unix_diag_req` and `struct unix_diag_msg`.
 
-use super::{Writer, check_cookie, cookie, memory, word};
+use super::{Writer, check_cookie, cookie, memory};
 use crate::{
     errno::{Errno, Result},
     net::{
         AF_UNIX,
+        netlink::codec::word,
         unix::proc::{self, Shown},
     },
 };
