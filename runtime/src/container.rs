@@ -38,7 +38,7 @@ use crate::{bundle::check_id, cgroup::Cgroup};
 const STATE: &str = "state.json";
 const ALIVE: &str = "alive";
 const CONTROL: &str = "control";
-/// How long a sandbox may take to say how far it is.
+/// How long a sandbox may take to answer what it is asked.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a killed sandbox may take to go.
 const DEATH: Duration = Duration::from_secs(10);
@@ -242,6 +242,14 @@ impl Container {
         Client::connect(&short(&directory)).context("cannot reach the sandbox")
     }
 
+    /// Asks the sandbox something; the connection, on which its replies come.
+    pub(crate) fn ask(&self, request: &Request) -> Result<Client> {
+        let client = self.connect()?;
+        client.limit(Some(PATIENCE))?;
+        client.send(request, &[]).context("ask the sandbox")?;
+        Ok(client)
+    }
+
     /// Makes the sandbox's control socket.
     pub(crate) fn listen(&self) -> Result<OwnedFd> {
         let directory = File::open(&self.path).context("container directory")?;
@@ -259,11 +267,9 @@ impl Container {
         if is_stopped(record.pid) {
             return Ok(Status::Paused);
         }
-        let asked = self.connect().and_then(|client| {
-            client.limit(Some(PATIENCE))?;
-            client.send(&Request::Phase, &[])?;
-            client.receive().context("the sandbox does not answer")
-        });
+        let asked = self
+            .ask(&Request::Phase)
+            .and_then(|client| client.receive().context("the sandbox does not answer"));
         match asked {
             Ok(Some(Reply::Phase(Phase::Creating))) => Ok(Status::Creating),
             Ok(Some(Reply::Phase(Phase::Created))) => Ok(Status::Created),
@@ -323,6 +329,14 @@ fn wait_for(file: File) -> Result<Flock<File>> {
             Err((back, nix::errno::Errno::EINTR)) => file = back,
             Err((_, errno)) => return Err(errno).context("lock"),
         }
+    }
+}
+
+/// The sandbox's next reply to what it was asked; `None` when it has ended.
+pub(crate) fn answer(client: &Client) -> Result<Option<Reply>> {
+    match client.receive().context("the sandbox does not answer")? {
+        Some(Reply::Refused(errno)) => Err(std::io::Error::from_raw_os_error(errno)).context("the sandbox"),
+        reply => Ok(reply),
     }
 }
 

@@ -104,10 +104,7 @@ impl Process {
     fn wait(&self, signals: Option<&Signals>, limit: Option<Duration>) -> Result<bool> {
         let mut fds = vec![PollFd::from_borrowed_fd(self.0.as_fd(), PollFlags::IN)];
         fds.extend(signals.map(|signals| PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)));
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(limit.subsec_nanos()),
-        });
+        let limit = limit.map(Timespec::try_from).transpose().context("time limit")?;
         match poll(&mut fds, limit.as_ref()) {
             Ok(0) => Ok(false),
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),

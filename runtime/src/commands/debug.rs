@@ -4,7 +4,6 @@ use std::{
     fs::File,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,18 +11,16 @@ use hostcall::{Answer, Hostcall, Stats, ThreadInfo};
 use rustix::event::{PollFd, PollFlags, poll};
 use vmm::{
     config::one_line,
-    control::{Client, Counters, Reply, Request},
+    control::{Counters, Reply, Request},
 };
 
 use super::events::figures;
 use crate::{
     cli::{Debug, Global, Level},
-    container::{Container, Status},
+    container::{Container, Status, answer},
     signals::Signals,
 };
 
-/// How long the sandbox may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Most threads that are shown.
 const MAX_THREADS: usize = 100_000;
 
@@ -36,19 +33,12 @@ fn find(global: &Global, id: &str) -> Result<Container> {
     }
 }
 
-fn refused(errno: i32) -> anyhow::Error {
-    anyhow::Error::from(std::io::Error::from_raw_os_error(errno)).context("the sandbox")
-}
-
 /// Shows stacks and counters, or changes the level of the sandbox log.
 pub(crate) fn debug(global: &Global, options: &Debug) -> Result<i32> {
     let container = find(global, &options.id)?;
     if let Some(level) = options.log_level {
-        let client = connect(&container)?;
-        client.send(&Request::LogLevel(level as u32), &[]).context("ask the sandbox")?;
-        match client.receive().context("the sandbox does not answer")? {
+        match answer(&container.ask(&Request::LogLevel(level as u32))?)? {
             Some(Reply::Done) => {}
-            Some(Reply::Refused(errno)) => return Err(refused(errno)),
             reply => bail!("the sandbox answers {reply:?}"),
         }
     }
@@ -64,35 +54,24 @@ pub(crate) fn debug(global: &Global, options: &Debug) -> Result<i32> {
     Ok(0)
 }
 
-fn connect(container: &Container) -> Result<Client> {
-    let client = container.connect()?;
-    client.limit(Some(PATIENCE))?;
-    Ok(client)
-}
-
 fn counters(container: &Container) -> Result<Counters> {
-    let client = connect(container)?;
-    client.send(&Request::Counters, &[]).context("ask the sandbox")?;
-    match client.receive().context("the sandbox does not answer")? {
+    match answer(&container.ask(&Request::Counters)?)? {
         Some(Reply::Counters(counters)) => Ok(counters),
-        Some(Reply::Refused(errno)) => Err(refused(errno)),
         reply => bail!("the sandbox answers {reply:?}"),
     }
 }
 
 fn threads(container: &Container) -> Result<Vec<ThreadInfo>> {
-    let client = connect(container)?;
-    client.send(&Request::Threads, &[]).context("ask the sandbox")?;
+    let client = container.ask(&Request::Threads)?;
     let mut all = Vec::new();
     while all.len() < MAX_THREADS {
-        match client.receive().context("the sandbox does not answer")? {
+        match answer(&client)? {
             Some(Reply::Answer(Answer::Threads { list, more })) => {
                 all.extend(list);
                 if !more {
                     break;
                 }
             }
-            Some(Reply::Refused(errno)) => return Err(refused(errno)),
             reply => bail!("the sandbox answers {reply:?}"),
         }
     }
@@ -162,7 +141,9 @@ pub(crate) fn strace(global: &Global, id: &str, output: Option<&PathBuf>) -> Res
     drop(file);
     match client.receive().context("sandbox")? {
         Some(Reply::Done) => {}
-        Some(Reply::Refused(errno)) => return Err(refused(errno)),
+        Some(Reply::Refused(errno)) => {
+            return Err(std::io::Error::from_raw_os_error(errno)).context("the sandbox");
+        }
         reply => bail!("the sandbox answers {reply:?}"),
     }
     loop {

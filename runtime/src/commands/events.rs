@@ -19,11 +19,8 @@ use vmm::control::{Reply, Request};
 use crate::{
     cgroup::usage::{self, Usage},
     cli::{Events, Global},
-    container::{Container, Record, Status},
+    container::{Container, Record, Status, answer},
 };
-
-/// How long the sentry may take to give its figures.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Shows figures once, or figures and events until the container ends.
 pub(crate) fn events(global: &Global, options: &Events) -> Result<i32> {
@@ -60,8 +57,7 @@ fn stream(container: &Container, record: &Record, interval: Duration) -> Result<
             continue;
         }
         let mut fds = [PollFd::from_borrowed_fd(client.as_fd(), PollFlags::IN)];
-        let limit =
-            Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let limit = Timespec::try_from(left).context("interval")?;
         match poll(&mut fds, Some(&limit)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => continue,
             Ok(_) => {}
@@ -100,12 +96,8 @@ fn say(kind: &str, record: &Record, data: Option<Value>) {
 
 /// The sentry's figures.
 pub(crate) fn figures(container: &Container) -> Result<Stats> {
-    let client = container.connect()?;
-    client.limit(Some(PATIENCE))?;
-    client.send(&Request::Stats, &[]).context("ask the sandbox")?;
-    match client.receive().context("the sandbox does not answer")? {
+    match answer(&container.ask(&Request::Stats)?)? {
         Some(Reply::Answer(Answer::Stats(stats))) => Ok(*stats),
-        Some(Reply::Refused(errno)) => Err(std::io::Error::from_raw_os_error(errno)).context("the sandbox"),
         Some(reply) => bail!("the sandbox answers {reply:?}"),
         None => bail!("container not running"),
     }
@@ -148,7 +140,12 @@ fn duration(text: &str) -> Option<Duration> {
         seconds += number.parse::<f64>().ok()? * scale;
         rest = after;
     }
-    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+    // Go counts nanoseconds in 64 bits.
+    let most = Duration::from_nanos(i64::MAX.unsigned_abs());
+    (!text.is_empty())
+        .then(|| Duration::try_from_secs_f64(seconds).ok())
+        .flatten()
+        .filter(|time| *time <= most)
 }
 
 #[cfg(test)]
@@ -167,6 +164,8 @@ mod tests {
             ("5x", None),
             ("", None),
             ("-1s", None),
+            ("2562048h", None),
+            ("2562047h", Some(9_223_369_200_000)),
         ] {
             assert_eq!(duration(text).map(|time| time.as_millis()), expected, "{text}");
         }

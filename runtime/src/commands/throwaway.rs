@@ -13,14 +13,8 @@ use serde_json::{Value, json};
 use super::run;
 use crate::{
     cli::{Do, Global, Launch, Run},
-    overlay,
+    overlay, translate,
 };
-
-/// Names that the specification has for capabilities, in the order of their numbers.
-const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
-    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE \
-    SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL \
-    SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE";
 
 /// A bundle that is gone with its owner.
 #[derive(Debug)]
@@ -72,8 +66,7 @@ fn config_of(root: &Path, cwd: &Path, args: &[String]) -> Result<Value> {
         .collect();
     let groups: Vec<u32> =
         unistd::getgroups().context("getgroups")?.into_iter().map(unistd::Gid::as_raw).collect();
-    let capabilities: Vec<String> =
-        CAPABILITIES.split_whitespace().map(|name| format!("CAP_{name}")).collect();
+    let capabilities = translate::capability_names();
     let tmpfs = |place: &str, mode: &str| json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", mode] });
     Ok(json!({
         "ociVersion": "1.2.0",
