@@ -1,13 +1,5 @@
 # Lives of containers, in each of which something is killed by SIGKILL at a random moment: the shim, the sandbox process,
 # or containerd itself. Afterwards the container can be deleted. Prints what is wrong.
-until_true() {
-    n=0
-    until "$@" >/dev/null 2>&1; do
-        n=$((n + 1))
-        [ $n -lt 100 ] || { echo "never: $*"; return 1; }
-        sleep 0.2
-    done
-}
 quick() { timeout -k 1 20 ctr "$@" >>log 2>&1; }
 start() {
     containerd --root root --state state --address "$CONTAINERD_ADDRESS" --log-level warn >>engine.log 2>&1 &

@@ -4,15 +4,6 @@ try() {
     echo "status $?"
 }
 run() { ctr run --runc-binary "$PROGRAM" "$@"; }
-# Waits up to 20 s until a command succeeds.
-until_true() {
-    n=0
-    until "$@" >/dev/null 2>&1; do
-        n=$((n + 1))
-        [ $n -lt 100 ] || { echo "never: $*"; return 1; }
-        sleep 0.2
-    done
-}
 is() { ctr task ls | grep -q "^$BOX .*$1"; }
 try run --rm "$IMAGE" "$BOX" sh -c 'echo hello $A; id -u; echo error >&2; exit 3'
 try run --rm "$IMAGE" "$BOX" nothing

@@ -1,17 +1,5 @@
 # Podman: containers in the foreground and in the background.
-try() {
-    "$@"
-    echo "status $?"
-}
 run() { podman --runtime "$PROGRAM" run --network none "$@"; }
-until_true() {
-    n=0
-    until "$@" >/dev/null 2>&1; do
-        n=$((n + 1))
-        [ $n -lt 100 ] || { echo "never: $*"; return 1; }
-        sleep 0.2
-    done
-}
 said() { podman logs "$BOX" 2>&1 | grep -q "$1"; }
 state() { podman inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}' "$BOX"; }
 is() { [ "$(podman inspect -f '{{.State.Status}}' "$BOX")" = "$1" ]; }

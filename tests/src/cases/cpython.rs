@@ -85,7 +85,7 @@ const TRIES: usize = 6;
 type Results = Vec<(String, String)>;
 
 pub(super) fn suite() -> Result<String> {
-    let long = std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty());
+    let long = super::long();
     let chosen = std::env::var("RINGFENCE_TEST_CASES").unwrap_or_default();
     let chosen: Vec<&str> = chosen.split_whitespace().filter(|word| word.starts_with("test_")).collect();
     let (mut differ, mut agree, mut modules, mut known) = (Vec::new(), 0, 0, 0);

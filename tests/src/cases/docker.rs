@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::difference;
+use super::engines::{self, program};
 use crate::{
     bundle::Bundle,
     command::{finish_within, kill, runtime},
@@ -60,9 +60,7 @@ impl Engine {
         let directory = PathBuf::from("/var/tmp").join(format!("docker-tests-{}", std::process::id()));
         fs::create_dir_all(&directory)?;
         let at = |name: &str| directory.join(name).display().to_string();
-        let program = Command::new("sh").args(["-c", "command -v \"$0\"", &runtime()]).output()?.stdout;
-        let program = String::from_utf8(program)?.trim().to_owned();
-        ensure!(!program.is_empty(), "no {} in PATH", runtime());
+        let program = program(&runtime())?;
         let bridge = format!(
             "ip link add {BRIDGE} type bridge; ip addr add {GATEWAY}/24 dev {BRIDGE}; ip link set {BRIDGE} up"
         );
@@ -131,8 +129,7 @@ impl Engine {
 
 /// Adds a program of this machine, with the libraries that it needs, to a bundle's root.
 fn add(root: &Bundle, program: &str) -> Result<()> {
-    let found = Command::new("sh").args(["-c", "command -v \"$0\"", program]).output()?.stdout;
-    let found = String::from_utf8(found)?.trim().to_owned();
+    let found = engines::program(program)?;
     let needed = Command::new("ldd").arg(&found).output().context("ldd")?;
     ensure!(needed.status.success(), "ldd: {}", String::from_utf8_lossy(&needed.stderr));
     let needed = String::from_utf8(needed.stdout)?;
@@ -171,28 +168,19 @@ pub(crate) fn stop() {
 /// What a script prints, under one runtime.
 fn transcript(engine: &Engine, name: &str, script: &str, runtime: &str) -> Result<String> {
     let directory = engine.directory.join(format!("{name}-{runtime}"));
-    fs::create_dir_all(&directory)?;
     let container = format!("{name}-{runtime}");
     let text = format!("{}\n{script}", include_str!("../../docker/prelude.sh"));
-    let mut command = Command::new("bash");
-    command
-        .args(["-c", &text])
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("TERM", "xterm")
-        .env("HOME", &engine.directory)
-        .env("DOCKER_HOST", engine.socket())
-        .env("RUNTIME", runtime)
-        .env("GATEWAY", GATEWAY)
+    let variables = [
+        ("TERM", "xterm"),
+        ("HOME", &engine.directory.display().to_string()),
+        ("DOCKER_HOST", &engine.socket()),
+        ("RUNTIME", runtime),
+        ("GATEWAY", GATEWAY),
         // A port of this machine that is free, and the nine after it.
-        .env("PORT", if runtime == "runc" { "7300" } else { "7310" })
-        .env("BOX", &container)
-        .current_dir(&directory)
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let output = finish_within(command.spawn().context("bash")?, LIMIT);
+        ("PORT", if runtime == "runc" { "7300" } else { "7310" }),
+        ("BOX", &container),
+    ];
+    let said = engines::script_within(LIMIT, &directory, &text, &variables);
     // Its own, and those that stand beside it.
     let removed = Command::new("sh")
         .args(["-c", "docker ps -aq -f name=\"^$0\" | xargs -r docker rm -f", &container])
@@ -200,10 +188,8 @@ fn transcript(engine: &Engine, name: &str, script: &str, runtime: &str) -> Resul
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    let output = output.with_context(|| format!("under {runtime}; {}", engine.log()))?;
+    let (text, _) = said.with_context(|| format!("under {runtime}; {}", engine.log()))?;
     removed?;
-    let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok(mask(&text, runtime, &directory))
 }
 
@@ -234,18 +220,7 @@ fn same(name: &str, script: &str) -> Result<String> {
     if script.contains("servers") {
         engine.make_servers()?;
     }
-    let (expected, got) = thread::scope(|scope| {
-        let expected = scope.spawn(|| transcript(engine, name, script, "runc"));
-        let got = transcript(engine, name, script, "tested");
-        (expected.join(), got)
-    });
-    let expected = expected.map_err(|_| anyhow::anyhow!("the thread for runc panicked"))?.context("runc")?;
-    let got = got?;
-    ensure!(expected.lines().count() > 1, "runc: {expected}");
-    match difference(&expected, &got) {
-        Some(difference) => anyhow::bail!("{difference}"),
-        None => Ok(format!("{} lines", got.lines().count())),
-    }
+    engines::side_by_side(1, |runtime| transcript(engine, name, script, runtime))
 }
 
 /// Cases by the name of their script.

@@ -17,6 +17,7 @@ use super::{
     difference,
     docker::mask,
     life::{traces, unchanged},
+    long,
 };
 use crate::{
     bundle::Bundle,
@@ -58,8 +59,8 @@ impl Drop for Place {
     }
 }
 
-/// The program of a runtime, by its whole path.
-fn program(name: &str) -> Result<String> {
+/// A program, by its whole path.
+pub(super) fn program(name: &str) -> Result<String> {
     let output = Command::new("sh").args(["-c", "command -v \"$0\"", name]).output()?;
     let path = String::from_utf8(output.stdout)?.trim().to_owned();
     ensure!(!path.is_empty(), "no {name} in PATH");
@@ -68,9 +69,20 @@ fn program(name: &str) -> Result<String> {
 
 /// Runs a script with these variables; what it prints, and whether it succeeds.
 fn script(directory: &Path, text: &str, variables: &[(&str, &str)]) -> Result<(String, bool)> {
+    script_within(LIMIT, directory, text, variables)
+}
+
+/// The same of one that may take so long. It has the tools of `tests/engines/prelude.sh`.
+pub(super) fn script_within(
+    limit: Duration,
+    directory: &Path,
+    text: &str,
+    variables: &[(&str, &str)],
+) -> Result<(String, bool)> {
     fs::create_dir_all(directory)?;
+    let text = format!("{}{text}", include_str!("../../engines/prelude.sh"));
     let child = Command::new("bash")
-        .args(["-c", text])
+        .args(["-c", &text])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", directory)
@@ -82,7 +94,7 @@ fn script(directory: &Path, text: &str, variables: &[(&str, &str)]) -> Result<(S
         .stderr(Stdio::piped())
         .spawn()
         .context("bash")?;
-    let output = finish_within(child, LIMIT)?;
+    let output = finish_within(child, limit)?;
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     Ok((text, output.status.success()))
@@ -99,14 +111,25 @@ fn same(place: &Place, text: &str, variables: &[(&'static str, String)]) -> Resu
         let (text, _) = script(&directory, text, &all).with_context(|| format!("under {name}"))?;
         Ok(mask(&text, label, &directory))
     };
+    side_by_side(5, |label| {
+        let tested = runtime();
+        transcript(label, if label == "runc" { label } else { &tested })
+    })
+}
+
+/// What is printed for `runc` and for `tested`, at once, must be the same, and more than so many lines.
+pub(super) fn side_by_side(
+    least: usize,
+    transcript: impl Fn(&'static str) -> Result<String> + Sync,
+) -> Result<String> {
     let (expected, got) = thread::scope(|scope| {
-        let expected = scope.spawn(|| transcript("runc", "runc"));
-        let got = transcript("tested", &runtime());
+        let expected = scope.spawn(|| transcript("runc"));
+        let got = transcript("tested");
         (expected.join(), got)
     });
-    let expected = expected.map_err(|_| anyhow::anyhow!("the thread for runc panicked"))??;
+    let expected = expected.map_err(|_| anyhow::anyhow!("the thread for runc panicked"))?.context("runc")?;
     let got = got?;
-    ensure!(expected.lines().count() > 5, "runc: {expected}");
+    ensure!(expected.lines().count() > least, "runc: {expected}");
     match difference(&expected, &got) {
         Some(difference) => anyhow::bail!("{difference}"),
         None => Ok(format!("{} lines", got.lines().count())),
@@ -179,8 +202,7 @@ pub(super) fn killed() -> Result<String> {
     let (said, good) = script(&place.directory, include_str!("../../containerd/image.sh"), &variables)?;
     ensure!(good, "image: {said}");
     drop(engine);
-    let long = std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty());
-    let (rounds, lives) = if long { (20, 10) } else { (1, 9) };
+    let (rounds, lives) = if long() { (20, 10) } else { (1, 9) };
     let program = program(&runtime())?;
     for round in 1..=rounds {
         let (seed, lives) = (round.to_string(), lives.to_string());

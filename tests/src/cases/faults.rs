@@ -296,7 +296,7 @@ pub(super) fn failing_disk() -> Result<String> {
 /// Many files in one tree, made outside: walked, looked at and removed, beside new ones.
 pub(super) fn many_files() -> Result<String> {
     const DIRECTORIES: usize = 100;
-    let long = std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty());
+    let long = super::long();
     let each = if long { 2000 } else { 50 };
     let bundle = Bundle::new("many", &["/fault"])?;
     bundle.add_program("fault")?;

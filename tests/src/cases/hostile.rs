@@ -123,11 +123,7 @@ fn attack(args: &[&str], seconds: u64, neighbour: &mut Neighbour) -> Result<Stri
 }
 
 fn attacks(list: &[&[&str]], default: u64, long: u64) -> Result<String> {
-    let seconds = if std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty()) {
-        long
-    } else {
-        default
-    };
+    let seconds = if super::long() { long } else { default };
     let mut neighbour = Neighbour::new()?;
     let notes: Vec<String> =
         list.iter().map(|args| attack(args, seconds, &mut neighbour)).collect::<Result<_>>()?;

@@ -195,6 +195,11 @@ fn difference(expected: &str, got: &str) -> Option<String> {
     Some(text + "\n")
 }
 
+/// Whether what takes long is wanted: `RINGFENCE_TEST_LONG` says something.
+fn long() -> bool {
+    std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty())
+}
+
 /// How many of `full` repetitions: `RINGFENCE_TEST_SCALE` percent.
 fn scaled(full: u32) -> u32 {
     let percent = std::env::var("RINGFENCE_TEST_SCALE").ok().and_then(|v| v.parse().ok()).unwrap_or(100);

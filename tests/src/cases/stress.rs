@@ -17,7 +17,7 @@ const STRESSORS: &[&str] = &[
 
 /// Two of each stressor, one kind after the other: all must pass.
 pub(super) fn stress() -> Result<String> {
-    let long = std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty());
+    let long = super::long();
     let (seconds, limit) = if long { ("10", 120) } else { ("2", 60) };
     let chosen = std::env::var("RINGFENCE_TEST_CASES").unwrap_or_default();
     let chosen: Vec<&str> = chosen.split_whitespace().filter(|word| STRESSORS.contains(word)).collect();

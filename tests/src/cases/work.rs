@@ -37,7 +37,7 @@ const TREE: (&str, &str) = ("tree.py", include_str!("../../applications/work/tre
 
 /// Runs `text` by bash with one argument, `short` or, where all that takes long is wanted, `long`.
 fn work(name: &str, text: &str, files: &[(&str, &str)], [short, long]: [&str; 2]) -> Result<String> {
-    let all = std::env::var_os("RINGFENCE_TEST_LONG").is_some_and(|value| !value.is_empty());
+    let all = super::long();
     let run = |program: &str| {
         let mut bundle =
             Bundle::applications(name, &["bash", "/job/work.sh", if all { long } else { short }])?;
