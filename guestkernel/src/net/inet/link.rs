@@ -340,9 +340,7 @@ fn path_through(wire: &Interface, to: IpAddr) -> Option<Path> {
         IpAddr::V4(addr) => addr.is_link_local(),
         IpAddr::V6(addr) => addr.is_unicast_link_local(),
     };
-    if matches!(to, IpAddr::V4(addr) if addr.is_loopback())
-        || matches!(to, IpAddr::V6(addr) if addr.is_loopback())
-    {
+    if to.is_loopback() {
         return None;
     }
     let group = to.is_multicast() || matches!(to, IpAddr::V4(addr) if is_broadcast_of(wire, addr));

@@ -5,7 +5,7 @@ use core::{net::IpAddr, sync::atomic::Ordering};
 use super::{
     Datagram, Failure, Kind, Message, PING, UDP,
     icmp::{self, Packet, checksum, icmp_checksum},
-    send,
+    send::{self, UDP_HEADER},
 };
 use crate::{
     arch::clock,
@@ -16,9 +16,6 @@ use crate::{
         wire::{self, Arrival, Failed, Outgoing},
     },
 };
-
-/// Bytes of a UDP header.
-const UDP_HEADER: usize = 8;
 
 fn half(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
@@ -223,7 +220,7 @@ pub(super) fn udp_header(from: Endpoint, to: Endpoint, data: &[u8]) -> [u8; UDP_
     head
 }
 
-/// A message's data, for those who keep it.
+/// Whether packets to `to` leave the sandbox.
 pub(super) fn is_outside(to: IpAddr) -> bool {
     !link::is_local(to) && !matches!(to, IpAddr::V4(to) if to == link::LOOPBACK_BROADCAST)
 }

@@ -28,7 +28,7 @@ use crate::{
 /// Most bytes of a packet's payload behind IP's header.
 const IP_MAX: usize = 65535;
 /// Bytes of a UDP header.
-const UDP_HEADER: usize = 8;
+pub(super) const UDP_HEADER: usize = 8;
 /// `IPPROTO_RAW`: the header comes from ring 3.
 const IPPROTO_RAW: i32 = 255;
 /// Most failures that are kept.

@@ -312,13 +312,12 @@ impl Flow {
 
     /// Bytes that may be written now.
     pub(super) fn room(&self, socket: &Tcp) -> usize {
-        let most = (socket.core.options.sndbuf() as usize).min(SEND_MOST);
-        most.saturating_sub(self.buffered())
+        most_buffered(socket).saturating_sub(self.buffered())
     }
 
     /// Room, if enough to be called writable.
     pub(super) fn has_room(&self, socket: &Tcp) -> bool {
-        let most = (socket.core.options.sndbuf() as usize).min(SEND_MOST);
+        let most = most_buffered(socket);
         self.buffered() <= most - most / 3
     }
 
@@ -375,6 +374,11 @@ impl Flow {
     pub(super) fn look<R>(&self, f: impl FnOnce(&Control) -> R) -> Option<R> {
         self.inner.lock().control.as_ref().map(f)
     }
+}
+
+/// Most bytes of a socket's that wait to be acknowledged.
+fn most_buffered(socket: &Tcp) -> usize {
+    (socket.core.options.sndbuf() as usize).min(SEND_MOST)
 }
 
 /// Makes room in a table that is full.

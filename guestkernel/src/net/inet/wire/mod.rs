@@ -175,12 +175,13 @@ fn arrive(header: &Header<'_>, trusted: bool) -> Option<()> {
 /// Whether a packet is for this sandbox, and if so, whether for others too.
 fn is_for_us(from: IpAddr, to: IpAddr) -> Option<bool> {
     let wire = link::wire()?;
-    let loops = |addr: IpAddr| match addr {
-        IpAddr::V4(addr) => addr.is_loopback(),
-        IpAddr::V6(addr) => addr.is_loopback(),
-    };
     let broadcast = |addr: IpAddr| matches!(addr, IpAddr::V4(addr) if link::is_broadcast_of(wire, addr));
-    if loops(from) || loops(to) || from.is_multicast() || broadcast(from) || link::is_local(from) {
+    if from.is_loopback()
+        || to.is_loopback()
+        || from.is_multicast()
+        || broadcast(from)
+        || link::is_local(from)
+    {
         return None;
     }
     if link::is_local(to) {

@@ -161,15 +161,9 @@ impl Control {
         if self.state == State::TimeWait {
             return;
         }
-        if self.nxt > self.una {
-            if self.resend_at.is_none() {
-                self.resend_at = Some(now + self.trip.timeout());
-            }
-        } else if self.last() > self.nxt {
-            // The other end has no window: it is asked from time to time.
-            if self.resend_at.is_none() {
-                self.resend_at = Some(now + self.trip.timeout());
-            }
+        // Something is on its way; or it waits, and another end without a window is asked from time to time.
+        if self.nxt > self.una || self.last() > self.nxt {
+            self.resend_at = self.resend_at.or_else(|| Some(now + self.trip.timeout()));
         } else {
             self.resend_at = None;
         }
