@@ -150,7 +150,6 @@ pub(super) fn as_runc() -> Result<String> {
         let net = Net::new()?;
         let bundle = net.bundle(script)?;
         let names = UdpSocket::bind((OUTSIDE, 53)).context("port 53")?;
-        let stop = names.try_clone()?;
         names.set_read_timeout(Some(Duration::from_millis(500)))?;
         let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let server = thread::spawn({
@@ -164,7 +163,7 @@ pub(super) fn as_runc() -> Result<String> {
         let hello = serve(7070, |mut stream| Ok(stream.write_all(b"hello\n")?))?;
         let output = finish_within(start(program, &bundle.path, &id())?, LIMIT);
         done.store(true, Ordering::Relaxed);
-        let _ = (server.join(), stop);
+        let _ = server.join();
         let output = output?;
         match hello.join() {
             Ok(result) => result.with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?,
