@@ -8,6 +8,9 @@ state
 try docker exec "$BOX" sh -c 'tail /dev/zero; echo $?; echo still here' 2>/dev/null
 told() { docker events --since 10m --until 0s -f container="$BOX" -f event=oom --format '{{.Action}}' | grep -q oom; }
 until_true told && echo told
+# The engine tells of it first and notes it then.
+noted() { state | grep -q true; }
+until_true noted
 state
 until_true sh -c "docker stats --no-stream --format '{{.MemPerc}}' $BOX | grep -q %" && echo has figures
 docker kill "$BOX" >/dev/null
