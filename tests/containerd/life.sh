@@ -7,7 +7,7 @@ run() { ctr run --runc-binary "$PROGRAM" "$@"; }
 is() { ctr task ls | grep -q "^$BOX .*$1"; }
 try run --rm "$IMAGE" "$BOX" sh -c 'echo hello $A; id -u; echo error >&2; exit 3'
 try run --rm "$IMAGE" "$BOX" nothing
-try run --rm --read-only --env B=2 --cwd /etc --memory-limit 50331648 "$IMAGE" "$BOX" sh -c 'echo $B; pwd; touch /x; tail /dev/zero; echo $?'
+try run --rm --read-only --env B=2 --cwd /etc --memory-limit 50331648 "$IMAGE" "$BOX" sh -c 'echo $B; pwd; touch /x; exec 2>/dev/null; tail /dev/zero; echo $?'
 try run -d --memory-limit 67108864 --pid-file pid "$IMAGE" "$BOX" sh -c \
     'trap "exit 5" TERM; while :; do sleep 0.1; done'
 is RUNNING && echo is running

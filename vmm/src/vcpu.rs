@@ -114,7 +114,8 @@ pub(crate) fn run(sandbox: &Arc<Sandbox>, index: u32, mut vcpu: VcpuFd) -> ! {
                     sandbox.log.guest(1, &message);
                     backtrace(sandbox, &vcpu, rip, rbp);
                     let text = String::from_utf8_lossy(&message);
-                    sandbox.fail(&format!("the sentry panicked: {}", text.lines().next().unwrap_or("")))
+                    let what: Vec<&str> = text.lines().take(2).collect();
+                    sandbox.fail(&format!("the sentry panicked: {}", what.join(" ")))
                 }
                 Err(errno) => format!("hostcall page: {errno}"),
             },

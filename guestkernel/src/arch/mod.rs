@@ -40,6 +40,11 @@ pub const USER_END: u64 = 0x0000_7fff_ffff_f000;
 /// Base of the region of kernel stacks: a top-level slot that every page table shares.
 pub const KERNEL_STACKS: u64 = 0xffff_c900_0000_0000;
 
+/// Base of the region of large objects in scattered frames: the next such slot.
+pub const SCATTERED: u64 = 0xffff_c980_0000_0000;
+/// Its size, bytes.
+pub const SCATTERED_LEN: u64 = 1 << 39;
+
 /// Whether `len` bytes from `addr` lie in user space.
 #[must_use]
 pub const fn is_user_range(addr: u64, len: u64) -> bool {

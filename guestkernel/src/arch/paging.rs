@@ -150,11 +150,21 @@ fn find_leaf(root: PhysAddr, va: u64) -> Option<&'static [Pte; ENTRIES]> {
 
 /// The last-level table for `va`; missing tables are made and counted.
 fn make_leaf(root: PhysAddr, va: u64, tables: &mut u64) -> Result<&'static [Pte; ENTRIES]> {
+    leaf_with(root, va, tables, frame::alloc_zeroed)
+}
+
+/// As [`make_leaf`], the tables being what `make` gives.
+fn leaf_with(
+    root: PhysAddr,
+    va: u64,
+    tables: &mut u64,
+    make: fn() -> Option<Frame>,
+) -> Result<&'static [Pte; ENTRIES]> {
     let mut at = root;
     for level in [3, 2, 1] {
         let entry = &table(at)[slot(va, level)];
         if !entry.is_present() {
-            let new = frame::alloc_zeroed().ok_or(Errno::ENOMEM)?.into_raw();
+            let new = make().ok_or(Errno::ENOMEM)?.into_raw();
             entry.set(new, PteFlags::from_bits_retain(TABLE_FLAGS));
             *tables += 1;
         }
@@ -167,7 +177,8 @@ fn make_leaf(root: PhysAddr, va: u64, tables: &mut u64) -> Result<&'static [Pte;
 #[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the double has no kernel half"))]
 pub(super) fn map_kernel(root: PhysAddr, va: u64, page: PhysAddr) -> Result<()> {
     let flags = PteFlags::PRESENT | PteFlags::WRITE | PteFlags::NX | PteFlags::ACCESSED | PteFlags::DIRTY;
-    make_leaf(root, va, &mut 0)?[slot(va, 0)].set(page, flags | PteFlags::from_bits_retain(GLOBAL));
+    let leaf = leaf_with(root, va, &mut 0, frame::alloc_zeroed_for_kernel)?;
+    leaf[slot(va, 0)].set(page, flags | PteFlags::from_bits_retain(GLOBAL));
     Ok(())
 }
 

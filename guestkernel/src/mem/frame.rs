@@ -110,11 +110,14 @@ pub fn alloc() -> Option<Frame> {
 
 /// A frame of zeroes, as [`alloc`].
 pub fn alloc_zeroed() -> Option<Frame> {
-    let pfn = pop_cached(false)?;
+    pop_cached(false).map(zeroed)
+}
+
+fn zeroed(pfn: u32) -> Frame {
     if !claim(pfn) {
         arch::zero_page(PhysAddr(u64::from(pfn) << PAGE_SHIFT));
     }
-    Some(Frame(pfn))
+    Frame(pfn)
 }
 
 /// A frame for the kernel's own objects, which cannot do without: down to the last one.
@@ -122,6 +125,11 @@ pub fn alloc_for_kernel() -> Option<Frame> {
     let pfn = pop_cached(true)?;
     claim(pfn);
     Some(Frame(pfn))
+}
+
+/// A frame of zeroes, as [`alloc_for_kernel`].
+pub fn alloc_zeroed_for_kernel() -> Option<Frame> {
+    pop_cached(true).map(zeroed)
 }
 
 /// Frames below which programs get none.
@@ -164,16 +172,32 @@ fn pop_cached(kernel: bool) -> Option<u32> {
     if let Some(pfn) = cache.frames.pop() {
         return Some(pfn);
     }
-    let reserve = reserve();
-    if cache.ready.0 == cache.ready.1 && FREE_FRAMES.load(Ordering::Relaxed) <= reserve {
-        pressure::note();
-        let floor = if pressure::is_for_victim() { reserve / 2 } else { reserve };
-        if !kernel && FREE_FRAMES.load(Ordering::Relaxed) <= floor {
-            return None;
-        }
+    if cache.ready.0 == cache.ready.1 && is_short() {
+        return pop_reserve(kernel);
     }
     cache.refill();
     cache.frames.pop()
+}
+
+/// A frame of the reserve, for who may have one. One at a time: what lay in a cache would be anybody's.
+#[cold]
+fn pop_reserve(kernel: bool) -> Option<u32> {
+    let (free, reserve) = (FREE_FRAMES.load(Ordering::Relaxed), reserve());
+    pressure::note_short(free <= reserve / 2);
+    let floor = match kernel {
+        true => 0,
+        false if pressure::is_for_victim() => reserve / 2,
+        false => reserve,
+    };
+    if free <= floor {
+        return None;
+    }
+    let (pfn, zero) = BUDDY.lock().take(0)?;
+    FREE_FRAMES.fetch_sub(1, Ordering::Relaxed);
+    if zero && let Some(meta) = meta::get(pfn) {
+        meta.info.store(ZERO, Ordering::Relaxed);
+    }
+    Some(pfn)
 }
 
 impl Cache {
@@ -248,7 +272,7 @@ pub fn alloc_order(order: u32) -> Option<(PhysAddr, bool)> {
         None => LAST.lock().take(order)?,
     };
     if is_short() {
-        pressure::note();
+        pressure::note_short(FREE_FRAMES.load(Ordering::Relaxed) <= reserve() / 2);
     }
     Some((PhysAddr(u64::from(pfn) << PAGE_SHIFT), zero))
 }

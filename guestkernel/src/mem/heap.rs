@@ -1,7 +1,8 @@
 //! The kernel heap: size classes over frames.
 //!
 //! `Layout` tells the size at both ends, so an object needs no header. Each vCPU has a free list per class;
-//! a class takes whole frames and carves them on demand. Larger objects are blocks of frames. Frames of a
+//! a class takes whole frames and carves them on demand. Larger objects are blocks of frames, or frames
+//! that only their addresses join. Frames of a
 //! class are not given back: the kernel's objects come and go in similar numbers.
 #![allow(unsafe_code, reason = "a global allocator hands out raw memory")]
 
@@ -10,7 +11,7 @@ use core::{
     ptr::{self, NonNull},
 };
 
-use super::{PAGE_SIZE, frame};
+use super::{PAGE_SIZE, frame, scattered};
 use crate::{
     arch::{self, PhysAddr},
     sync::SpinLock,
@@ -77,6 +78,12 @@ fn order_of(layout: Layout) -> u32 {
     layout.size().max(layout.align()).div_ceil(PAGE_SIZE as usize).next_power_of_two().trailing_zeros()
 }
 
+/// An object in scattered frames, which is aligned to a page only.
+#[cold]
+fn scattered_for(layout: Layout, order: u32) -> Option<*mut u8> {
+    if layout.align() <= PAGE_SIZE as usize { scattered::alloc(order) } else { None }
+}
+
 impl Class {
     fn take(&mut self, size: usize) -> Option<*mut u8> {
         if let Some(first) = self.free {
@@ -110,8 +117,11 @@ unsafe impl GlobalAlloc for Heap {
                 .lock()
                 .take(SIZES[class] as usize)
                 .unwrap_or(ptr::null_mut()),
-            None => frame::alloc_order(order_of(layout))
-                .map_or(ptr::null_mut(), |(addr, _)| arch::phys_to_virt(addr)),
+            None => {
+                let order = order_of(layout);
+                let block = frame::alloc_order(order).map(|(addr, _)| arch::phys_to_virt(addr));
+                block.or_else(|| scattered_for(layout, order)).unwrap_or(ptr::null_mut())
+            }
         }
     }
 
@@ -122,6 +132,8 @@ unsafe impl GlobalAlloc for Heap {
                     HEAPS[arch::cpu::current_index()][class].lock().put(object);
                 }
             }
+            // SAFETY: the caller frees an object that `alloc` gave for this layout.
+            None if scattered::contains(object) => unsafe { scattered::free(object, order_of(layout)) },
             None => frame::free_order(PhysAddr(arch::virt_to_phys(object)), order_of(layout)),
         }
     }

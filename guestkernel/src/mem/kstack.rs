@@ -31,7 +31,7 @@ static RETIRED: AtomicU64 = AtomicU64::new(0);
 
 /// Gives the memory of pooled stacks back, when it is short; whether there was any. A CPU may still have translations
 /// of such a stack, so its slot is never used again.
-pub fn trim() -> bool {
+pub(super) fn trim() -> bool {
     let mut any = false;
     while RETIRED.load(Ordering::Relaxed) < MAX_RETIRED {
         let top = {

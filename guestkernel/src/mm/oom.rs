@@ -9,10 +9,10 @@ use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use crate::{
     arch,
-    mem::{PAGE_SIZE, frame, kstack},
+    mem::{self, PAGE_SIZE, frame, kstack},
     signal::{self, SIGKILL, SigInfo},
     sync::Mutex,
-    task::{self, Process, current, sched},
+    task::{self, Process, current, sched, wait::WaitQueue},
 };
 
 /// Bounds of `oom_score_adj`; the least exempts.
@@ -54,7 +54,10 @@ struct Turn {
     victim: Option<(u32, u64)>,
 }
 
+/// Held by the task that makes room, also while it waits for its victim to end.
 static TURN: Mutex<Turn> = Mutex::new(Turn { victim: None });
+/// The others that need it.
+static WAITING: WaitQueue = WaitQueue::new();
 static KILLS: AtomicU64 = AtomicU64::new(0);
 
 /// How many processes were killed for want of memory.
@@ -87,30 +90,43 @@ pub fn score(process: &Process) -> i64 {
 }
 
 /// Tries to make memory free; whether the caller should try again. It holds no lock but sleeping ones that no page
-/// fault takes.
+/// fault takes. One task at a time does it; the others wait here, and not for a time: there may be very many of them,
+/// and the victim needs the CPU.
 pub fn relieve() -> bool {
-    if current().process.oom.is_victim() {
-        return false;
-    }
-    let mut turn = TURN.lock();
-    if !frame::is_short() || kstack::trim() {
-        return true;
-    }
-    if let Some((pid, since)) = turn.victim {
-        let alive = task::process(pid).is_some_and(|process| process.any_thread().is_some());
-        if alive && arch::clock::monotonic_ns() - since < PATIENCE_NS {
-            drop(turn);
-            wait_a_little();
-            return true;
+    let me = current();
+    let is_over = || me.process.oom.is_victim() || !frame::is_short();
+    let turn =
+        WAITING.wait_uninterruptible(|| if is_over() { Some(None) } else { TURN.try_lock().map(Some) });
+    let useful = turn.is_none_or(|mut turn| make_room(&mut turn));
+    // Whoever waits longest is next: it goes on, or does it in its turn.
+    WAITING.wake_one();
+    useful && !me.process.oom.is_victim()
+}
+
+/// Kills until memory is not short, or until the current task is to end itself; whether the first came.
+fn make_room(turn: &mut Turn) -> bool {
+    while frame::is_short() {
+        if current().process.oom.is_victim() {
+            return false;
         }
-        turn.victim = None;
+        if mem::trim() {
+            continue;
+        }
+        if let Some((pid, since)) = turn.victim {
+            let alive = task::process(pid).is_some_and(|process| process.any_thread().is_some());
+            if alive && arch::clock::monotonic_ns() - since < PATIENCE_NS {
+                wait_a_little();
+                continue;
+            }
+            turn.victim = None;
+        }
+        let Some(victim) = choose() else {
+            log::error!("out of memory, and there is no process to kill");
+            return false;
+        };
+        turn.victim = Some((victim.pid, arch::clock::monotonic_ns()));
+        kill(&victim);
     }
-    let Some(victim) = choose() else {
-        log::error!("out of memory, and there is no process to kill");
-        return false;
-    };
-    turn.victim = Some((victim.pid, arch::clock::monotonic_ns()));
-    kill(&victim);
     true
 }
 
@@ -163,6 +179,7 @@ fn kill(victim: &Arc<Process>) {
             let _ = signal::send::send_from_outside(process, SigInfo::kernel(SIGKILL));
         }
     });
+    WAITING.wake_those(|task| task.process.oom.is_victim());
     mm.reap();
     if let Err(error) = arch::hostcall::call(hostcall::Hostcall::OutOfMemory, [kills, 0, 0, 0, 0, 0]) {
         log::warn!("the host is not told of it: {error}");

@@ -52,6 +52,7 @@ use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use crate::{
     arch::UserRegs,
     errno::{Errno, Result},
+    mem::pressure,
     task::current,
 };
 use table::{COUNT, HANDLERS, TABLE};
@@ -104,10 +105,30 @@ static ATTENTION: AtomicU8 = AtomicU8::new(0);
 const STRACE: u8 = 1;
 /// Some task has had a seccomp filter.
 const SECCOMP: u8 = 2;
+/// Memory is short: see [`pressure`].
+const MEMORY: u8 = 4;
 
 /// Some task has a seccomp filter from now on.
 pub(crate) fn attend_seccomp() {
     ATTENTION.fetch_or(SECCOMP, Ordering::Relaxed);
+}
+
+/// Memory is short from now on, or no more. Whoever makes a call meanwhile makes room first: however many tasks there
+/// are, they do not go into the reserve one after the other.
+pub(crate) fn attend_memory(short: bool) {
+    if short {
+        ATTENTION.fetch_or(MEMORY, Ordering::Relaxed);
+    } else {
+        ATTENTION.fetch_and(!MEMORY, Ordering::Relaxed);
+    }
+}
+
+/// Whether a call makes memory free, so that it is not held up for want of it.
+const fn frees_memory(nr: usize) -> bool {
+    const MUNMAP: usize = 11;
+    const EXIT: usize = 60;
+    const EXIT_GROUP: usize = 231;
+    matches!(nr, MUNMAP | EXIT | EXIT_GROUP)
 }
 
 /// Runs the system call that `regs` asks for and stores its result there.
@@ -124,6 +145,9 @@ fn attended(regs: &mut UserRegs) {
     let attention = ATTENTION.load(Ordering::Relaxed);
     if attention & SECCOMP != 0 && !seccomp::allows(&current(), regs) {
         return;
+    }
+    if attention & MEMORY != 0 && !frees_memory(number(regs)) {
+        pressure::relieve();
     }
     if attention & STRACE != 0 { strace::traced(regs) } else { make(regs) }
 }

@@ -25,8 +25,8 @@ pub struct WatchId(u64);
 
 #[derive(Default)]
 struct Inner {
-    /// Blocked tasks, oldest first, each with whether it is exclusive is implied by `wake_one`'s use.
-    tasks: VecDeque<Arc<Task>>,
+    /// Blocked tasks, oldest first, each with the number that it has here: among very many it is found by that.
+    tasks: VecDeque<(u64, Arc<Task>)>,
     watchers: Vec<(u64, Arc<dyn Watcher>)>,
     next_id: u64,
 }
@@ -126,14 +126,14 @@ impl WaitQueue {
         loop {
             // In this order: a waker that takes the entry must find a task that it can wake.
             sched::prepare_to_block(&me, interruptible);
-            self.enqueue(&me);
+            let place = self.enqueue(&me);
             if let Some(value) = condition() {
                 sched::cancel_block(&me);
-                self.dequeue(&me);
+                self.dequeue(place);
                 return Ok(value);
             }
             let end = sched::block(&me, interruptible, deadline);
-            self.dequeue(&me);
+            self.dequeue(place);
             // The condition wins over the reason for the end: what was waited for may have come as well.
             if let Some(value) = condition() {
                 return Ok(value);
@@ -146,15 +146,18 @@ impl WaitQueue {
         }
     }
 
-    fn enqueue(&self, task: &Arc<Task>) {
+    fn enqueue(&self, task: &Arc<Task>) -> u64 {
         let mut inner = self.inner.lock();
-        inner.tasks.push_back(task.clone());
+        let id = inner.next_id;
+        inner.next_id += 1;
+        inner.tasks.push_back((id, task.clone()));
         self.count.fetch_add(1, Ordering::SeqCst);
+        id
     }
 
-    fn dequeue(&self, task: &Arc<Task>) {
+    fn dequeue(&self, id: u64) {
         let mut inner = self.inner.lock();
-        if let Some(place) = inner.tasks.iter().position(|t| Arc::ptr_eq(t, task)) {
+        if let Ok(place) = inner.tasks.binary_search_by_key(&id, |(id, _)| *id) {
             inner.tasks.remove(place);
             self.count.fetch_sub(1, Ordering::SeqCst);
         }
@@ -187,7 +190,7 @@ impl WaitQueue {
         let watchers: smallvec::SmallVec<[Arc<dyn Watcher>; 4]> = {
             let mut inner = self.inner.lock();
             while woken < limit {
-                let Some(task) = inner.tasks.pop_front() else { break };
+                let Some((_, task)) = inner.tasks.pop_front() else { break };
                 self.count.fetch_sub(1, Ordering::SeqCst);
                 if sched::wake(&task) {
                     woken += 1;
@@ -199,6 +202,15 @@ impl WaitQueue {
             watcher.notify();
         }
         woken
+    }
+
+    /// Wakes the tasks that `which` names; they stay in the queue until they look.
+    pub fn wake_those(&self, which: impl Fn(&Task) -> bool) {
+        if !self.is_empty() {
+            for (_, task) in self.inner.lock().tasks.iter().filter(|(_, task)| which(task)) {
+                sched::wake(task);
+            }
+        }
     }
 
     /// Registers a watcher until [`Self::unwatch`].

@@ -73,8 +73,12 @@ fn machine_answers() -> Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// Runs `hostile` with `args` for its time beside a neighbour; gives what it wrote.
-fn attack(args: &[&str], seconds: u64, neighbour: &mut Neighbour) -> Result<String> {
+/// Memory of a container that an attack has filled at once: 192 MiB.
+const LITTLE: u64 = 192 << 20;
+
+/// Runs `hostile` with `args` for its time beside a neighbour, in a container with `memory` bytes if that is given;
+/// gives what it wrote.
+fn attack(args: &[&str], memory: Option<u64>, seconds: u64, neighbour: &mut Neighbour) -> Result<String> {
     let programs =
         std::env::var_os("RINGFENCE_TEST_PROGRAMS").context("RINGFENCE_TEST_PROGRAMS is not set")?;
     let seconds_text = seconds.to_string();
@@ -83,6 +87,9 @@ fn attack(args: &[&str], seconds: u64, neighbour: &mut Neighbour) -> Result<Stri
     let mut bundle = Bundle::new("hostile", &words)?;
     fs::copy(Path::new(&programs).join("hostile"), bundle.file("bin/hostile")).context("hostile")?;
     bundle.config["process"]["rlimits"] = serde_json::json!([]);
+    if let Some(memory) = memory {
+        bundle.config["linux"]["resources"]["memory"] = serde_json::json!({ "limit": memory });
+    }
     bundle.write()?;
     let begin = Instant::now();
     let grace = if args[0] == "fork" { GRACE / 4 } else { GRACE };
@@ -122,28 +129,30 @@ fn attack(args: &[&str], seconds: u64, neighbour: &mut Neighbour) -> Result<Stri
     Ok(format!("{}: {} in {} s", args[0], lines.join(", "), begin.elapsed().as_secs()))
 }
 
-fn attacks(list: &[&[&str]], default: u64, long: u64) -> Result<String> {
+fn attacks(list: &[(&[&str], Option<u64>)], default: u64, long: u64) -> Result<String> {
     let seconds = if super::long() { long } else { default };
     let mut neighbour = Neighbour::new()?;
-    let notes: Vec<String> =
-        list.iter().map(|args| attack(args, seconds, &mut neighbour)).collect::<Result<_>>()?;
+    let one = |&(args, memory): &(&[&str], _)| attack(args, memory, seconds, &mut neighbour);
+    let notes: Vec<String> = list.iter().map(one).collect::<Result<_>>()?;
     let slowest = neighbour.slowest;
     neighbour.end()?;
     Ok(format!("{}; the neighbour answers within {:.1} s", notes.join("; "), slowest.as_secs_f32()))
 }
 
 pub(super) fn bombs() -> Result<String> {
-    attacks(&[&["fork"], &["threads"], &["memory"]], 8, 200)
+    let all: [(&[&str], _); 4] =
+        [(&["fork"], None), (&["fork"], Some(LITTLE)), (&["threads"], None), (&["memory"], None)];
+    attacks(&all, 8, 200)
 }
 
 pub(super) fn signals() -> Result<String> {
-    attacks(&[&["signals"]], 8, 600)
+    attacks(&[(&["signals"], None)], 8, 600)
 }
 
 /// An attack with random numbers, which `RINGFENCE_TEST_SEED` chooses.
 fn random(attack: &str, default: u64, long: u64) -> Result<String> {
     let seed = std::env::var("RINGFENCE_TEST_SEED").unwrap_or_else(|_| std::process::id().to_string());
-    attacks(&[&[attack, &seed]], default, long).with_context(|| format!("seed {seed}"))
+    attacks(&[(&[attack, &seed], None)], default, long).with_context(|| format!("seed {seed}"))
 }
 
 pub(super) fn calls() -> Result<String> {

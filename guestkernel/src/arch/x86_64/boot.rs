@@ -6,7 +6,7 @@ use hostcall::{BOOT_MAGIC, BOOT_VERSION, BootInfo, CallPage, MAX_CPUS};
 
 use super::{DIRECT_MAP, KERNEL_ROOT, PHYS_END, apic, clock, cpu, exit_sandbox, fpu, logger, tlb};
 use crate::{
-    arch::{KERNEL_STACKS, PhysAddr, paging, phys_to_virt, upcall},
+    arch::{KERNEL_STACKS, PhysAddr, SCATTERED, paging, phys_to_virt, upcall},
     errno::{Errno, Result},
     mem::{frame, kstack::KernelStack},
 };
@@ -119,6 +119,7 @@ fn first_cpu(info: *mut BootInfo) -> Result<()> {
     let root = tlb::boot_root();
     paging::clear_user_half(root);
     paging::reserve_kernel_slot(root, KERNEL_STACKS)?;
+    paging::reserve_kernel_slot(root, SCATTERED)?;
     KERNEL_ROOT.store(root.0, Ordering::Relaxed);
     tlb::activate_root(root);
     protect_image(info, root)?;

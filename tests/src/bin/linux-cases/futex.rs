@@ -187,7 +187,7 @@ pub(crate) const CASES: &[Case] = &[
         let threads: Vec<_> = (0..4).map(|_| thread::spawn(|| wait(from, 0))).collect();
         out.ret("one is woken", until(1, || wake(from, 1)));
         let requeue = |limit: i64| futex(from, REQUEUE | PRIVATE, 0, limit, to.as_ptr() as i64, 0);
-        out.ret("requeue counts those it moves", until(2, || requeue(2)));
+        out.ret("requeue counts those it moves", until(2, || requeue(1)));
         let moved = until(1, || futex(from, CMP_REQUEUE | PRIVATE, 0, 1, to.as_ptr() as i64, 0));
         out.ret("cmp_requeue counts", moved);
         out.ret("other value", futex(from, CMP_REQUEUE | PRIVATE, 0, 1, to.as_ptr() as i64, 1));
