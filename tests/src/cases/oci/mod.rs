@@ -25,13 +25,14 @@ type Case = fn(&mut Life<'_>) -> Result<()>;
 const CASES: &[&[(&str, Case)]] = &[basic::CASES, events::CASES, exec::CASES, hooks::CASES, more::CASES];
 
 /// Cases in which one of the two is no measure, and why.
-const ODD: [(&str, &str, &str); 6] = [
+const ODD: [(&str, &str, &str); 7] = [
     ("events/stats", "crun", "it has no such command"),
     ("events/nobody", "crun", "it has no such command"),
     ("events/stream", "crun", "it has no such command"),
     ("hooks/order", "runc", "it runs the poststart hooks in create"),
     ("hooks/may-use-commands", "runc", "it runs the poststart hooks in create"),
     ("ps/table", "crun", "it prints numbers alone"),
+    ("together/create", "crun", "now and then two of them succeed"),
 ];
 
 /// What a case notes under a program, and that nothing is left of it.
